@@ -1,0 +1,3668 @@
+// SPDX-License-Identifier: MIT
+//
+// concurrent/executor.hpp: Python's concurrent.futures for C++20.
+//
+//     {                                                 // with ThreadPoolExecutor(3) as executor:
+//       concurrent::ThreadPoolExecutor executor(3);
+//       auto answer = executor.submit(std::plus<>(), 20, 22);
+//       for (int& square : executor.map([](int i) { return i * i; }, std::views::iota(0, 5))) {
+//         use(square);
+//       }
+//       use(answer.result());
+//     }                                                 // leaving the scope: all has run
+//
+// Synopsis
+// ========
+//
+// namespace concurrent {
+//   class Error;                                 // : std::runtime_error, the base of these:
+//   class CancelledError; class TimeoutError; class InvalidStateError; class BrokenPromise;
+//   class ShutdownError; class DeadlockError; class BrokenExecutor;
+//   class BrokenThreadPool;                      // : BrokenExecutor, std::nested_exception
+//   std::function<void(std::exception_ptr)>
+//     set_unhandled_exception_handler(std::function<void(std::exception_ptr)>);
+//
+//   class Timeout;                               // from any std::chrono::duration
+//   int usable_cpus();
+//   void release_memory() noexcept;
+//
+//   template <class T> class Future {            // copyable; ==, <=>, std::hash
+//     const T& result(Timeout = {}) const&;      // T result(Timeout = {}) &&;
+//     T get(Timeout = {});
+//     std::exception_ptr exception(Timeout = {}) const;
+//     bool valid() const noexcept;  bool done() const noexcept;
+//     bool running() const noexcept;  bool cancelled() const noexcept;
+//     bool cancel() const;  bool request_stop() const;
+//     void wait() const;  std::future_status wait_for(Timeout) const;
+//     std::future_status wait_until(std::chrono::time_point<C, D>) const;
+//   };
+//
+//   struct MapOptions { Timeout timeout; std::optional<std::size_t> chunksize; };
+//   template <class R> class MapFuture {         // move-only; an input range; a scope
+//     iterator begin();  iterator end();
+//     std::vector<R> result();                   // void for a map of void
+//     void wait() const;  std::future_status wait_for(Timeout) const;
+//     bool valid() const noexcept;  bool done() const noexcept;  bool cancel() const noexcept;
+//     std::size_t size() const;  std::size_t completed() const;
+//   };
+//
+//   struct ShutdownOptions { bool wait = true; bool cancel_futures = false; };
+//   class ThreadPoolExecutor {                   // neither copyable nor movable
+//     struct Options {
+//       int max_workers; std::string thread_name_prefix; std::function<void()> initializer;
+//     };
+//     ThreadPoolExecutor();  explicit ThreadPoolExecutor(Options);
+//     explicit ThreadPoolExecutor(std::integral auto max_workers);
+//     auto submit(fn, args...) -> Future<R>;     // fn(args...) or fn(std::stop_token, args...)
+//     void post(fn, args...);
+//     auto map(fn, ranges...) -> MapFuture<R>;  auto map(MapOptions, fn, ranges...);
+//     auto map(fn, {...});  auto map(MapOptions, fn, {...});
+//     void shutdown(ShutdownOptions = {});
+//     int worker_count() const noexcept;  int max_workers() const noexcept;
+//   };
+// }
+//
+// How it works
+// ============
+//
+//                         submit in a task
+//                     .--------------------------.
+//                     |                          v
+//     submit --> InjectionQueue --batch--> WorkDeque of worker 0 <--.
+//     (other      (one, a mutex)  \--batch-> WorkDeque of worker 1 <--+-- steal, when idle
+//     threads)                                  |                    |
+//                                            run the task -----------'
+//                                               |
+//     Future ---- waits on -------------> the task's state word
+//
+// The life of one task:
+//  1. submit copies callable and arguments into one node of memory (CallTask::make, allocate_node)
+//     with two references: the queue's and the handle's.
+//  2. Pool::submit puts the node's address into a queue: the worker's own deque if the caller is a
+//     worker of this pool, else the injection queue, where a thread is started first if more tasks
+//     wait than workers are idle. Then Pool::notify wakes a worker if some sleep and none searches.
+//  3. A worker finds it (Pool::next): own deque, newest first; injection queue, oldest first and in
+//     batches; the deques of others, oldest first. Every 61st turn it looks at the old ones first.
+//  4. Task::try_claim decides who runs it, by one atomic operation: the worker, a waiter in a task
+//     of the same pool (adopt), or nobody, if cancel_task was first.
+//  5. Task::run_and_finish calls the callable, destroys it, builds the result in its place, and
+//     publishes that and drops the queue's reference in one operation (Task::finish).
+//  6. Who waits sees the word change (Task::wait): after a short spin it sleeps on the word itself,
+//     and only then does finish make a system call.
+//  7. The last reference destroys result and node (Task::release); the memory goes to the free
+//     chain of the thread that dropped it.
+//
+// The state of a task is drawn in section 7, that of a chunk of a map in section 13. A worker is
+// starting (running its initializer), busy, searching, or asleep: section 10.
+//
+// Waiting inside a task. An untimed wait for a task of the own pool that nobody has begun runs it
+// there and then (adopt), and never anything else: a stranger might need a lock that the waiter
+// holds. If somebody runs it already, the worker sleeps. A wait that cannot adopt (with a limit,
+// for another pool's task) sleeps too; no spare worker takes its place yet, so a pool whose workers
+// all wait in this way stands still. If the stack is short the wait throws DeadlockError.
+//
+// Who may call what: section 14 for executors, 12 for futures, 13 for maps. In short: everything
+// from everywhere, but iteration of one map from one thread, and assignment, get() and destructors
+// of one object as for any object.
+//
+// Orderings. Each label stands at both ends in the code, and is explained above its class.
+//
+//   label  written by                    read by                     what the edge carries
+//   T1     Task::finish                  Task::state, wait           the outcome, the task's writes
+//   T2     Task::release, finish         Task::release               all uses, before the end
+//   T3     Task::wait                    Task::finish                that somebody waits
+//   D1     WorkDeque::push, pop          WorkDeque::steal            the task, its slot and ring
+//   D2     WorkDeque::pop                WorkDeque::steal            who gets the task; seq_cst
+//   D3     WorkDeque::steal, pop         WorkDeque::steal, pop       who gets the last task
+//   D4     WorkDeque::grow               WorkDeque::steal            the copied slots
+//   D5     WorkDeque::steal              WorkDeque::reserve          that the slot was read
+//   Q1     InjectionQueue::push, take    has_tasks                   that there are tasks
+//   P1     queues, IdleWorkers           IdleWorkers, queues         a task or a sleeper; seq_cst
+//   P2     Parker::unpark                Parker::park                that the sleeper is chosen
+//   M1     begin_shutdown, break_down    submit, workers             closed; broken, and why
+//   M2     WorkerTable::add              WorkerTable::count          the worker behind an index
+//   M3     Pool::release                 Pool::release               all uses, before the end
+//   B1     begin_next, end_chunk         is_ready, cancel            the results below `progress`
+//   B2     wait_for_element, begin_next  announce, is_ready          that somebody waits; seq_cst
+//   B3     end_chunk                     is_over, wait_for_chunks    all results; no element runs
+//   B4     wait_for_chunks, end_chunk    end_chunk, is_over          that somebody waits; seq_cst
+//   B5     wake                          sleep_until                 that something has changed
+//   B6     MapBase::release              MapBase::release            all uses, before the end
+//
+// Locks: Pool::join_mutex_ before Pool::mutex_; the mutexes of IdleWorkers, Depot and the handler
+// of unhandled exceptions are leaves. No user code runs under any of them: no callable, no
+// destructor of a capture, no handler.
+//
+// Shutdown:
+//  1. begin_shutdown sets kClosed under mutex_. An outside submit checks it under the same mutex, so
+//     it has either put its task into the queue before, or throws. A worker's submit looks again
+//     after its push and takes the task back.
+//  2. With cancel_futures, all queues are emptied and each task is cancelled, under no lock.
+//  3. All sleepers are woken. A worker ends when it sees kClosed and then all queues empty
+//     (may_leave); what runs goes on, and its worker looks again after it.
+//  4. join waits for the threads, one joiner at a time. The destructor does the same, and in one of
+//     the pool's own tasks it detaches the threads instead: the last one deletes the Pool.
+//
+// What may throw: submit, post and map, before anything is scheduled: bad_alloc (node, deque, ring
+// of the injection queue, slots of a map), system_error (no thread at all), ShutdownError,
+// BrokenThreadPool, and what copies throw. Waits throw what their comments say. Inside the workers
+// nothing throws: a destructor of a callable, argument or result that does ends the process.
+//
+// Tried and dropped, with the bench that decided: nothing yet. The plain forms stand here: the
+// seq_cst deque of Chase and Lev, one injection queue, reference counts by read-modify-write.
+//
+// Sections: foundations 1-7 (configuration, platform, errors, time, processors, node memory, task),
+// queues 8-10 (work deque, injection queue, parking), machine 11 (pool), surface 12-14 (Future,
+// MapFuture, ThreadPoolExecutor).
+#if defined(CONCURRENT_EXECUTOR_HPP)
+#if CONCURRENT_VERSION_MAJOR != 0 || CONCURRENT_VERSION_MINOR != 1 || CONCURRENT_VERSION_PATCH != 0
+#error "Two versions of concurrent/executor.hpp in one translation unit: check the include paths."
+#endif
+#else
+#define CONCURRENT_EXECUTOR_HPP
+
+#define CONCURRENT_VERSION_MAJOR 0
+#define CONCURRENT_VERSION_MINOR 1
+#define CONCURRENT_VERSION_PATCH 0
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <compare>
+#include <concepts>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <functional>
+#include <future>
+#include <initializer_list>
+#include <iterator>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <ranges>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#if !defined(_WIN32)
+#include <pthread.h>
+#include <signal.h>
+#endif
+
+// =================================================================================================
+// [1] Configuration: compilers, exceptions, node recycling, the inline namespace.          needs -
+// =================================================================================================
+
+#if defined(__clang__) && !defined(__apple_build_version__)
+#if __clang_major__ < 16
+#error "concurrent needs clang 16 or newer: older ones lack parts of C++20."
+#endif
+#elif defined(__GNUC__) && !defined(__clang__)
+#if __GNUC__ < 12
+#error "concurrent needs g++ 12 or newer: older ones lack parts of C++20."
+#endif
+#endif
+
+#if !defined(__cpp_exceptions) && !(defined(_MSC_VER) && defined(_CPPUNWIND))
+#error "concurrent needs exceptions: futures carry them. Compile without -fno-exceptions."
+#endif
+
+// Recycled nodes hide a use after free from AddressSanitizer and a race from ThreadSanitizer, so
+// under them (and where CONCURRENT_PLAIN_NODES is defined) a node is one operator new and delete.
+// The choice is part of the inline namespace's name: two translation units that disagree do not
+// link, where they would otherwise corrupt each other.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CONCURRENT_SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+    __has_feature(memory_sanitizer)
+#define CONCURRENT_SANITIZED
+#endif
+#endif
+
+#if defined(CONCURRENT_PLAIN_NODES) || defined(CONCURRENT_SANITIZED)
+#define CONCURRENT_ABI v1_plain_nodes
+#define CONCURRENT_RECYCLES_NODES false
+#else
+#define CONCURRENT_ABI v1
+#define CONCURRENT_RECYCLES_NODES true
+#endif
+
+// What all shared objects of a program must have in common is visible even where everything else
+// is hidden.
+#if defined(__GNUC__) && !defined(_WIN32)
+#define CONCURRENT_VISIBLE __attribute__((visibility("default")))
+#else
+#define CONCURRENT_VISIBLE
+#endif
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+inline constexpr bool kRecycleNodes = CONCURRENT_RECYCLES_NODES;
+
+// The unit of sharing between cores. A fixed number, for it is part of the layout:
+// std::hardware_destructive_interference_size changes with -mtune.
+inline constexpr std::size_t kCacheLine = 64;
+
+}  // namespace detail
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [2] Platform: the one seam. Atomics, locks, threads, sleeping, names, signals.           needs 1
+// =================================================================================================
+//
+// Everything below this section reaches atomics, mutexes, threads, the clock and the operating
+// system through these names alone, so that a model or a delay build can put another text in here.
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail::platform {
+
+template <class T>
+using Atomic = std::atomic<T>;
+using Mutex = std::mutex;
+using Lock = std::lock_guard<std::mutex>;
+using Thread = std::thread;
+using Clock = std::chrono::steady_clock;
+
+inline constexpr Clock::time_point kForever = Clock::time_point::max();
+
+/// A hint to the core that this thread spins.
+inline void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+  __asm__ __volatile__("yield");
+#else
+  std::this_thread::yield();
+#endif
+}
+
+inline void yield() noexcept { std::this_thread::yield(); }
+
+/// The Worker that the calling thread is, or null. Set and cleared by the worker itself.
+CONCURRENT_VISIBLE inline thread_local constinit void* this_worker = nullptr;
+
+// ---- sleeping on a word --------------------------------------------------------------------------
+//
+// sleep_while_equal(word, value, until) returns when woken, when `until` has passed, when the word
+// is not `value` any more, or for no reason: callers loop. Of a 64-bit word the low half is meant.
+
+#if defined(__linux__)
+
+inline std::uint32_t* futex_address(Atomic<std::uint32_t>& word) noexcept {
+  return reinterpret_cast<std::uint32_t*>(&word);
+}
+
+inline std::uint32_t* futex_address(Atomic<std::uint64_t>& word) noexcept {
+  constexpr std::size_t low_half = std::endian::native == std::endian::little ? 0 : 1;
+  return reinterpret_cast<std::uint32_t*>(&word) + low_half;
+}
+
+template <class Word>
+void sleep_while_equal(Atomic<Word>& word, std::uint32_t value, Clock::time_point until) noexcept {
+  // The kernel's timespec for this call is two longs, whatever the C library's time_t is.
+  struct KernelTime {
+    long seconds;
+    long nanoseconds;
+  } time = {};
+  KernelTime* limit = nullptr;
+  if (until != kForever) {
+    const auto since_epoch = until.time_since_epoch();
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(since_epoch);
+    if (seconds.count() < 0) return;
+    time.seconds = static_cast<long>(seconds.count());
+    time.nanoseconds = static_cast<long>(std::chrono::nanoseconds(since_epoch - seconds).count());
+    limit = &time;
+  }
+  // An absolute time on CLOCK_MONOTONIC, which is what steady_clock reads: an interrupted call
+  // can simply be made again.
+  ::syscall(SYS_futex, futex_address(word), FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value, limit,
+            nullptr, FUTEX_BITSET_MATCH_ANY);
+}
+
+template <class Word>
+void wake_all(Atomic<Word>& word) noexcept {
+  ::syscall(SYS_futex, futex_address(word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG,
+            std::numeric_limits<int>::max(), nullptr, nullptr, 0);
+}
+
+#else
+
+// Elsewhere: a fixed table of mutexes and condition variables, chosen by the word's address. The
+// table is never destroyed, for threads may sleep while static objects are being destroyed.
+struct SleepBucket {
+  std::mutex mutex;
+  std::condition_variable changed;
+};
+
+inline SleepBucket& sleep_bucket(const void* word) {
+  constexpr std::size_t buckets = 64;
+  static SleepBucket* const table = new SleepBucket[buckets];
+  return table[(reinterpret_cast<std::uintptr_t>(word) >> 4) % buckets];
+}
+
+template <class Word>
+void sleep_while_equal(Atomic<Word>& word, std::uint32_t value, Clock::time_point until) {
+  SleepBucket& bucket = sleep_bucket(&word);
+  std::unique_lock lock(bucket.mutex);
+  if (static_cast<std::uint32_t>(word.load(std::memory_order_relaxed)) != value) return;
+  if (until == kForever) {
+    bucket.changed.wait(lock);
+  } else {
+    bucket.changed.wait_until(lock, until);
+  }
+}
+
+template <class Word>
+void wake_all(Atomic<Word>& word) {
+  SleepBucket& bucket = sleep_bucket(&word);
+  // Whoever has seen the old value is asleep, or holds the mutex and is about to be.
+  { const std::lock_guard lock(bucket.mutex); }
+  bucket.changed.notify_all();
+}
+
+#endif
+
+// ---- threads -------------------------------------------------------------------------------------
+
+/// Blocks all signals but the synchronous ones in the calling thread while it lives: a thread that
+/// is started meanwhile inherits the mask, so that a program's signals reach its own threads.
+class SignalsBlocked {
+ public:
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+#if defined(_WIN32)
+  SignalsBlocked() noexcept {}
+  ~SignalsBlocked() {}
+#else
+  SignalsBlocked() noexcept {
+    sigset_t blocked;
+    sigfillset(&blocked);
+    for (const int synchronous : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT}) {
+      sigdelset(&blocked, synchronous);
+    }
+    pthread_sigmask(SIG_SETMASK, &blocked, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_ = {};
+#endif
+};
+
+/// Names the calling thread `prefix_number` for the debugger. Where names are short (Linux: 15
+/// bytes) the prefix is cut, at a character of UTF-8, and the number stays.
+inline void name_this_thread(const std::string& prefix, int number) {
+#if defined(__linux__) || defined(__APPLE__)
+  constexpr std::size_t longest = 15;
+  const std::string suffix = "_" + std::to_string(number);
+  std::size_t length = std::min(prefix.size(), longest - suffix.size());
+  const auto is_continuation = [&](std::size_t at) {
+    return at < prefix.size() && (static_cast<unsigned char>(prefix[at]) & 0xC0U) == 0x80U;
+  };
+  while (length > 0 && is_continuation(length)) --length;
+  const std::string name = prefix.substr(0, length) + suffix;
+#if defined(__linux__)
+  pthread_setname_np(pthread_self(), name.c_str());
+#else
+  pthread_setname_np(name.c_str());
+#endif
+#else
+  static_cast<void>(prefix);
+  static_cast<void>(number);
+#endif
+}
+
+/// The lowest address of the calling thread's stack, or null where nobody tells.
+inline const std::byte* stack_limit() noexcept {
+#if defined(__linux__)
+  pthread_attr_t attributes;
+  if (pthread_getattr_np(pthread_self(), &attributes) != 0) return nullptr;
+  void* lowest = nullptr;
+  std::size_t size = 0;
+  const bool known = pthread_attr_getstack(&attributes, &lowest, &size) == 0;
+  pthread_attr_destroy(&attributes);
+  return known ? static_cast<const std::byte*>(lowest) : nullptr;
+#else
+  return nullptr;
+#endif
+}
+
+/// Bytes between this frame and `limit`; the largest number where the limit is not known.
+inline std::size_t stack_left(const std::byte* limit) noexcept {
+  if (limit == nullptr) return std::numeric_limits<std::size_t>::max();
+#if defined(__GNUC__)
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+#else
+  const char frame = 0;
+  const auto here = reinterpret_cast<std::uintptr_t>(&frame);
+#endif
+  const auto lowest = reinterpret_cast<std::uintptr_t>(limit);
+  return here > lowest ? here - lowest : 0;
+}
+
+/// CPUs in the calling thread's affinity mask; at least 1.
+inline int affinity_cpus() noexcept {
+#if defined(__linux__)
+  // The mask of a large machine does not fit in a cpu_set_t: try with more room until it does.
+  for (std::size_t cpus = 1024; cpus <= (std::size_t{1} << 20U); cpus *= 2) {
+    cpu_set_t* const set = CPU_ALLOC(cpus);
+    if (set == nullptr) break;
+    const std::size_t bytes = CPU_ALLOC_SIZE(cpus);
+    const bool known = sched_getaffinity(0, bytes, set) == 0;
+    const int count = known ? CPU_COUNT_S(bytes, set) : 0;
+    CPU_FREE(set);
+    if (known) return std::max(count, 1);
+    if (errno != EINVAL) break;
+  }
+#endif
+  const unsigned cores = std::thread::hardware_concurrency();
+  return cores == 0 ? 1 : static_cast<int>(cores);
+}
+
+}  // namespace detail::platform
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [3] Errors, and the handler for exceptions that no future carries.                     needs 1, 2
+// =================================================================================================
+
+namespace concurrent::inline CONCURRENT_ABI {
+
+/// The base of all errors of this library.
+class CONCURRENT_VISIBLE Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// The task of a future was cancelled before it began.
+class CONCURRENT_VISIBLE CancelledError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A time limit passed before the thing waited for was done.
+class CONCURRENT_VISIBLE TimeoutError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The call does not fit the state: an empty handle, a result that was taken.
+class CONCURRENT_VISIBLE InvalidStateError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A promise was dropped before it was kept.
+class CONCURRENT_VISIBLE BrokenPromise : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Work was given to an executor after its shutdown.
+class CONCURRENT_VISIBLE ShutdownError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The call would wait for itself.
+class CONCURRENT_VISIBLE DeadlockError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The executor cannot run work any more.
+class CONCURRENT_VISIBLE BrokenExecutor : public Error {
+ public:
+  using Error::Error;
+};
+
+/// An initializer threw; the exception it threw is nested.
+class CONCURRENT_VISIBLE BrokenThreadPool : public BrokenExecutor, public std::nested_exception {
+ public:
+  using BrokenExecutor::BrokenExecutor;
+};
+
+namespace detail {
+
+/// An object that is never destroyed: static executors and futures work until the process ends.
+template <class T>
+union NeverDestroyed {
+  T object;
+  constexpr NeverDestroyed() : object() {}
+  constexpr ~NeverDestroyed() {}
+};
+
+using UnhandledExceptionHandler = std::function<void(std::exception_ptr)>;
+
+struct HandlerSlot {
+  platform::Mutex mutex;
+  std::shared_ptr<UnhandledExceptionHandler> handler;  // guarded by mutex; null is the default
+};
+
+CONCURRENT_VISIBLE inline constinit NeverDestroyed<HandlerSlot> unhandled_exception_handler;
+
+inline void print_unhandled_exception(const std::exception_ptr& error) noexcept {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& exception) {
+    std::fprintf(stderr, "concurrent: exception that no future carries: %s\n", exception.what());
+  } catch (...) {
+    std::fprintf(stderr, "concurrent: exception that no future carries, not a std::exception\n");
+  }
+}
+
+/// Calls the handler in this thread, under no lock. A handler that throws ends the process.
+inline void report_unhandled_exception(const std::exception_ptr& error) noexcept {
+  std::shared_ptr<UnhandledExceptionHandler> handler;
+  {
+    const platform::Lock lock(unhandled_exception_handler.object.mutex);
+    handler = unhandled_exception_handler.object.handler;
+  }
+  if (handler == nullptr) {
+    print_unhandled_exception(error);
+  } else {
+    (*handler)(error);
+  }
+}
+
+}  // namespace detail
+
+/// Sets what is called with an exception that no future carries (out of `post`), in the thread
+/// where it happened. Returns the handler before it; an empty one is the default, which prints
+/// one line on stderr. If a handler throws, std::terminate is called. Thread-safe.
+/// @throws std::bad_alloc
+inline std::function<void(std::exception_ptr)> set_unhandled_exception_handler(
+    std::function<void(std::exception_ptr)> handler) {
+  std::shared_ptr<detail::UnhandledExceptionHandler> next;
+  if (handler) next = std::make_shared<detail::UnhandledExceptionHandler>(std::move(handler));
+  {
+    const detail::platform::Lock lock(detail::unhandled_exception_handler.object.mutex);
+    detail::unhandled_exception_handler.object.handler.swap(next);
+  }
+  return next == nullptr ? nullptr : *next;
+}
+
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [4] Time: limits that saturate instead of overflowing.                                 needs 1, 2
+// =================================================================================================
+
+namespace concurrent::inline CONCURRENT_ABI {
+
+namespace detail {
+class Deadline;
+}
+
+/// How long a call may wait. Made from any std::chrono::duration; `Timeout{}`, and a duration that
+/// is too long for the clock, mean no limit; zero and less only test. Measured on the steady clock.
+class Timeout {
+ public:
+  /// No limit.
+  constexpr Timeout() noexcept = default;
+
+  /// @throws std::invalid_argument if the duration is not a number
+  template <class Rep, class Period>
+  constexpr Timeout(std::chrono::duration<Rep, Period> limit) : nanoseconds_(rounded_up(limit)) {}
+
+ private:
+  friend class detail::Deadline;
+
+  // A century: far beyond every wait, and far from the end of the clock.
+  static constexpr std::int64_t kNoLimit = std::int64_t{100} * 366 * 24 * 3600 * 1'000'000'000;
+
+  template <class Rep, class Period>
+  static constexpr std::int64_t rounded_up(std::chrono::duration<Rep, Period> limit) {
+    using Seconds = std::chrono::duration<long double>;
+    using Nanoseconds = std::chrono::duration<std::int64_t, std::nano>;
+    const long double seconds = std::chrono::duration_cast<Seconds>(limit).count();
+    if (seconds != seconds) {
+      throw std::invalid_argument("concurrent::Timeout: the time limit is not a number (NaN)");
+    }
+    if (seconds <= 0) return 0;
+    if (seconds >= static_cast<long double>(kNoLimit) / 1e9L) return kNoLimit;
+    return std::chrono::ceil<Nanoseconds>(limit).count();
+  }
+
+  std::int64_t nanoseconds_ = kNoLimit;
+};
+
+namespace detail {
+
+// A point in time until which a call may wait: a Timeout that has begun to run.
+class Deadline {
+ public:
+  /// Begins now. Reads the clock only if there is a limit above zero.
+  explicit Deadline(Timeout timeout) : time_(end_of(timeout.nanoseconds_)) {}
+  explicit Deadline(platform::Clock::time_point time) noexcept : time_(time) {}
+
+  static Deadline never() noexcept { return Deadline(platform::kForever); }
+
+  bool is_limited() const noexcept { return time_ != platform::kForever; }
+  bool only_tests() const noexcept { return time_ == platform::Clock::time_point::min(); }
+  bool has_passed() const noexcept {
+    return is_limited() && (only_tests() || platform::Clock::now() >= time_);
+  }
+  platform::Clock::time_point time() const noexcept { return time_; }
+
+ private:
+  static platform::Clock::time_point end_of(std::int64_t nanoseconds) {
+    if (nanoseconds >= Timeout::kNoLimit) return platform::kForever;
+    if (nanoseconds == 0) return platform::Clock::time_point::min();
+    return platform::Clock::now() +
+           std::chrono::ceil<platform::Clock::duration>(std::chrono::nanoseconds(nanoseconds));
+  }
+
+  platform::Clock::time_point time_;
+};
+
+}  // namespace detail
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [5] Processors: how many of them this process may use.                                 needs 1, 2
+// =================================================================================================
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+// The lines of a small file; none if it cannot be read.
+inline std::vector<std::string> read_lines(const std::string& path) {
+  std::vector<std::string> lines;
+  std::FILE* const file = std::fopen(path.c_str(), "r");
+  if (file == nullptr) return lines;
+  std::string line;
+  for (int c = std::fgetc(file); c != EOF; c = std::fgetc(file)) {
+    if (c != '\n') {
+      line.push_back(static_cast<char>(c));
+    } else {
+      lines.push_back(std::move(line));
+      line.clear();
+    }
+  }
+  if (!line.empty()) lines.push_back(std::move(line));
+  std::fclose(file);
+  return lines;
+}
+
+inline std::string first_line(const std::string& path) {
+  const std::vector<std::string> lines = read_lines(path);
+  return lines.empty() ? std::string() : lines.front();
+}
+
+// quota / period in CPUs, rounded up; the largest int where there is no quota.
+inline int cpus_of_quota(const std::string& quota, const std::string& period) {
+  const double allowed = std::strtod(quota.c_str(), nullptr);
+  const double whole = std::strtod(period.c_str(), nullptr);
+  if (!(allowed > 0) || !(whole > 0)) return std::numeric_limits<int>::max();  // "max", -1, none
+  const double cpus = std::ceil(allowed / whole);
+  return cpus < 1e6 ? std::max(1, static_cast<int>(cpus)) : std::numeric_limits<int>::max();
+}
+
+// The quota that one control group sets itself. `version` is that of the hierarchy.
+inline int quota_of_group(const std::string& folder, int version) {
+  if (version == 2) {
+    const std::string line = first_line(folder + "/cpu.max");  // "150000 100000" or "max 100000"
+    const std::size_t space = line.find(' ');
+    if (space == std::string::npos) return std::numeric_limits<int>::max();
+    return cpus_of_quota(line.substr(0, space), line.substr(space + 1));
+  }
+  return cpus_of_quota(first_line(folder + "/cpu.cfs_quota_us"),
+                       first_line(folder + "/cpu.cfs_period_us"));
+}
+
+// The tightest quota from `group` up to the root of the hierarchy mounted at `mount`.
+inline int quota_of_path(const std::string& mount, std::string group, int version) {
+  int tightest = quota_of_group(mount, version);
+  while (group.size() > 1) {
+    tightest = std::min(tightest, quota_of_group(mount + group, version));
+    const std::size_t slash = group.rfind('/');
+    if (slash == std::string::npos) break;
+    group.resize(slash);
+  }
+  return tightest;
+}
+
+// Whether the comma-separated list of controllers names `cpu`.
+inline bool names_cpu_controller(const std::string& controllers) {
+  return ("," + controllers + ",").find(",cpu,") != std::string::npos;
+}
+
+// CPUs that the control groups of this process grant; the largest int where they set no limit.
+// `root` is put before /proc and /sys, for tests on folders that look like a machine.
+inline int cgroup_cpus(const std::string& root) {
+  int tightest = std::numeric_limits<int>::max();
+  for (const std::string& line : read_lines(root + "/proc/self/cgroup")) {
+    // "0::/group" is version 2; "4:cpu,cpuacct:/group" is version 1.
+    const std::size_t first = line.find(':');
+    const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const std::string group = line.substr(second + 1);
+    const std::string folder = root + "/sys/fs/cgroup";
+    if (controllers.empty()) {
+      tightest = std::min(tightest, quota_of_path(folder, group, 2));
+      tightest = std::min(tightest, quota_of_path(folder + "/unified", group, 2));
+    } else if (names_cpu_controller(controllers)) {
+      tightest = std::min(tightest, quota_of_path(folder + "/cpu", group, 1));
+      tightest = std::min(tightest, quota_of_path(folder + "/" + controllers, group, 1));
+    }
+  }
+  return tightest;
+}
+
+}  // namespace detail
+
+/// CPUs that this process may use: its affinity mask, capped by the CPU quota of its control groups
+/// (versions 1 and 2; 1.5 CPUs count as 2); at least 1. Reads files: not for inner loops.
+/// Thread-safe. @throws std::bad_alloc
+inline int usable_cpus() {
+  return std::min(detail::platform::affinity_cpus(), detail::cgroup_cpus(""));
+}
+
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [6] Node memory: thread-local magazines over a shared depot.                           needs 1, 2
+// =================================================================================================
+//
+// A task is made on one thread and freed on another, which general allocators do worst. Here a
+// thread takes nodes from a chain of its own and frees them onto a chain of its own; only whole
+// chains of kMagazineSize (magazines) pass through the depot, one lock each. Nodes are carved from
+// slabs that belong to no pool, for futures may outlive theirs.
+//
+//   thread A:  current, spare  <--magazine--  Depot  <--magazine--  current, spare  :thread B
+//                                               | carves
+//                                              slabs
+//
+// I1 A free node is on exactly one chain. I2 A node's slab is the one at its address rounded down.
+// I3 Chains of a thread are touched by that thread alone; the depot is guarded by its mutex (leaf).
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+inline constexpr std::size_t kNodeUnit = kCacheLine;
+inline constexpr std::size_t kNodeClasses = 8;         // nodes of 1..8 units are recycled
+inline constexpr std::size_t kMagazineSize = 64;       // measured: bench submit_get
+inline constexpr std::size_t kSlabSize = 64U << 10U;   // picked
+inline constexpr std::size_t kHighWater = 96U << 20U;  // bytes free in the depot; picked
+
+// What a node holds while it is free.
+struct FreeNode {
+  FreeNode* next;           // in its magazine
+  FreeNode* next_magazine;  // in the depot, where it heads a magazine
+  std::size_t count;        // nodes from here to the end of its magazine, where it heads one
+};
+static_assert(sizeof(FreeNode) <= kNodeUnit);
+
+struct Slab {
+  Slab* next;
+  std::size_t carved;  // nodes handed out of it so far
+  std::size_t free;    // scratch of Depot::trim
+};
+static_assert(sizeof(Slab) <= kNodeUnit);
+
+inline Slab* slab_of(FreeNode* node) noexcept {
+  const auto address = reinterpret_cast<std::uintptr_t>(node);
+  return reinterpret_cast<Slab*>(reinterpret_cast<std::byte*>(node) - address % kSlabSize);
+}
+
+// Free nodes that no thread holds, by class. All members are guarded by mutex_.
+class Depot {
+ public:
+  /// A magazine of nodes of `units` units; it may be short of kMagazineSize.
+  /// @throws std::bad_alloc, and nothing has changed
+  FreeNode* take(std::size_t units) {
+    const platform::Lock lock(mutex_);
+    Shelf& shelf = shelves_[units - 1];
+    if (shelf.magazines == nullptr) return carve(shelf, units);
+    FreeNode* const magazine = shelf.magazines;
+    shelf.magazines = magazine->next_magazine;
+    shelf.free_nodes -= magazine->count;
+    return magazine;
+  }
+
+  /// Gives back a magazine; above the high-water mark, memory goes back to the system.
+  void give(FreeNode* magazine, std::size_t units) noexcept {
+    const platform::Lock lock(mutex_);
+    Shelf& shelf = shelves_[units - 1];
+    magazine->next_magazine = shelf.magazines;
+    shelf.magazines = magazine;
+    shelf.free_nodes += magazine->count;
+    if (shelf.free_nodes * units * kNodeUnit < shelf.trim_at) return;
+    trim(shelf);
+    // Twice what could not be freed, so that looking through it stays cheap per node given.
+    shelf.trim_at = std::max(kHighWater, 2 * shelf.free_nodes * units * kNodeUnit);
+  }
+
+  /// Gives every slab back of which all nodes are in the depot.
+  void release() noexcept {
+    const platform::Lock lock(mutex_);
+    for (Shelf& shelf : shelves_) trim(shelf);
+  }
+
+ private:
+  struct Shelf {
+    FreeNode* magazines = nullptr;
+    std::size_t free_nodes = 0;
+    std::size_t trim_at = kHighWater;
+    Slab* slabs = nullptr;  // the first is the one being carved
+  };
+
+  static FreeNode* carve(Shelf& shelf, std::size_t units) {
+    const std::size_t node_size = units * kNodeUnit;
+    const std::size_t capacity = (kSlabSize - kNodeUnit) / node_size;
+    if (shelf.slabs == nullptr || shelf.slabs->carved == capacity) {
+      void* const memory = ::operator new(kSlabSize, std::align_val_t{kSlabSize});
+      shelf.slabs = ::new (memory) Slab{shelf.slabs, 0, 0};
+    }
+    Slab& slab = *shelf.slabs;
+    const std::size_t count = std::min(kMagazineSize, capacity - slab.carved);
+    std::byte* const first =
+        reinterpret_cast<std::byte*>(&slab) + kNodeUnit + slab.carved * node_size;
+    slab.carved += count;
+    FreeNode* chain = nullptr;
+    for (std::size_t i = count; i-- > 0;) {
+      chain = ::new (first + i * node_size) FreeNode{chain, nullptr, count - i};
+    }
+    return chain;
+  }
+
+  static void trim(Shelf& shelf) noexcept {
+    for (Slab* slab = shelf.slabs; slab != nullptr; slab = slab->next) slab->free = 0;
+    FreeNode* all = nullptr;
+    while (shelf.magazines != nullptr) {
+      FreeNode* node = std::exchange(shelf.magazines, shelf.magazines->next_magazine);
+      while (node != nullptr) {
+        FreeNode* const next = std::exchange(node->next, all);
+        ++slab_of(node)->free;
+        all = std::exchange(node, next);
+      }
+    }
+    refill(shelf, all);
+    Slab** link = &shelf.slabs;
+    while (*link != nullptr) {
+      Slab* const slab = *link;
+      if (slab->free == slab->carved) {
+        *link = slab->next;
+        ::operator delete(slab, std::align_val_t{kSlabSize});
+      } else {
+        link = &slab->next;
+      }
+    }
+  }
+
+  // Puts the nodes of `all` whose slabs stay back on the shelf, in magazines.
+  static void refill(Shelf& shelf, FreeNode* all) noexcept {
+    shelf.free_nodes = 0;
+    FreeNode* magazine = nullptr;
+    std::size_t count = 0;
+    while (all != nullptr) {
+      FreeNode* const node = std::exchange(all, all->next);
+      const Slab& slab = *slab_of(node);
+      if (slab.free == slab.carved) continue;
+      node->next = magazine;
+      node->count = ++count;
+      ++shelf.free_nodes;
+      magazine = node;
+      if (count < kMagazineSize) continue;
+      node->next_magazine = std::exchange(shelf.magazines, node);
+      magazine = nullptr;
+      count = 0;
+    }
+    if (magazine != nullptr) magazine->next_magazine = std::exchange(shelf.magazines, magazine);
+  }
+
+  platform::Mutex mutex_;
+  Shelf shelves_[kNodeClasses];
+};
+
+CONCURRENT_VISIBLE inline constinit NeverDestroyed<Depot> depot;
+
+// The chains of one thread. Trivial, so that reaching it costs no guard; what must happen at the
+// thread's end hangs on `ThreadEnd`, which the slow path makes.
+struct NodeCache {
+  struct Chain {
+    FreeNode* head;
+    std::size_t count;
+  };
+  struct PerClass {
+    Chain current;
+    Chain spare;
+  };
+  enum class State : unsigned char { fresh, in_use, thread_has_ended };
+
+  PerClass classes[kNodeClasses];
+  State state;
+
+  /// Gives everything back to the depot.
+  void flush() noexcept {
+    for (std::size_t i = 0; i < kNodeClasses; ++i) {
+      for (Chain* chain : {&classes[i].current, &classes[i].spare}) {
+        if (chain->head != nullptr) give(*chain, i + 1);
+      }
+    }
+  }
+
+  static void give(Chain& chain, std::size_t units) noexcept {
+    chain.head->count = chain.count;
+    depot.object.give(std::exchange(chain.head, nullptr), units);
+    chain.count = 0;
+  }
+};
+
+CONCURRENT_VISIBLE inline thread_local constinit NodeCache node_cache = {};
+
+// Makes sure that the calling thread's chains go back to the depot when it ends. Futures may still
+// be dropped by other thread_local destructors after that: they go past the cache.
+inline void prepare_thread_end() noexcept {
+  struct ThreadEnd {
+    ~ThreadEnd() {
+      node_cache.flush();
+      node_cache.state = NodeCache::State::thread_has_ended;
+    }
+  };
+  thread_local const ThreadEnd thread_end;
+  static_cast<void>(thread_end);
+  node_cache.state = NodeCache::State::in_use;
+}
+
+inline void* allocate_node_slowly(std::size_t units) {
+  NodeCache& cache = node_cache;
+  NodeCache::PerClass& nodes = cache.classes[units - 1];
+  if (nodes.spare.head != nullptr) {
+    nodes.current = std::exchange(nodes.spare, NodeCache::Chain{});
+  } else {
+    FreeNode* const magazine = depot.object.take(units);
+    nodes.current = {magazine, magazine->count};
+    if (cache.state == NodeCache::State::fresh) prepare_thread_end();
+  }
+  FreeNode* const node = nodes.current.head;
+  nodes.current = {node->next, nodes.current.count - 1};
+  if (cache.state == NodeCache::State::thread_has_ended) cache.flush();
+  return node;
+}
+
+inline void free_node_slowly(FreeNode* node, std::size_t units) noexcept {
+  NodeCache& cache = node_cache;
+  NodeCache::PerClass& nodes = cache.classes[units - 1];
+  if (cache.state == NodeCache::State::fresh) prepare_thread_end();
+  if (nodes.current.count >= kMagazineSize) {
+    if (nodes.spare.head != nullptr) NodeCache::give(nodes.spare, units);
+    nodes.spare = std::exchange(nodes.current, NodeCache::Chain{});
+  }
+  node->next = nodes.current.head;
+  nodes.current = {node, nodes.current.count + 1};
+  if (cache.state == NodeCache::State::thread_has_ended) cache.flush();
+}
+
+constexpr bool is_recycled(std::size_t size, std::size_t alignment) noexcept {
+  return kRecycleNodes && size <= kNodeClasses * kNodeUnit && alignment <= kNodeUnit;
+}
+
+/// Memory for `size` bytes, on a cache line of its own.
+/// @throws std::bad_alloc
+template <std::size_t size, std::size_t alignment>
+void* allocate_node() {
+  if constexpr (is_recycled(size, alignment)) {
+    constexpr std::size_t units = (size + kNodeUnit - 1) / kNodeUnit;
+    NodeCache::Chain& chain = node_cache.classes[units - 1].current;
+    FreeNode* const node = chain.head;
+    if (node == nullptr) return allocate_node_slowly(units);
+    chain = {node->next, chain.count - 1};
+    return node;
+  } else {
+    return ::operator new(size, std::align_val_t{std::max(alignment, kNodeUnit)});
+  }
+}
+
+template <std::size_t size, std::size_t alignment>
+void free_node(void* memory) noexcept {
+  if constexpr (is_recycled(size, alignment)) {
+    constexpr std::size_t units = (size + kNodeUnit - 1) / kNodeUnit;
+    NodeCache& cache = node_cache;
+    NodeCache::Chain& chain = cache.classes[units - 1].current;
+    auto* const node = ::new (memory) FreeNode{chain.head, nullptr, 0};
+    if (chain.count >= kMagazineSize || cache.state != NodeCache::State::in_use) {
+      free_node_slowly(node, units);
+    } else {
+      chain = {node, chain.count + 1};
+    }
+  } else {
+    ::operator delete(memory, std::align_val_t{std::max(alignment, kNodeUnit)});
+  }
+}
+
+}  // namespace detail
+
+/// Gives all memory of finished tasks back that is free and that the calling thread or no thread
+/// holds. Without it, memory is kept for the next tasks up to a high-water mark. Thread-safe.
+inline void release_memory() noexcept {
+  if constexpr (detail::kRecycleNodes) {
+    detail::node_cache.flush();
+    detail::depot.object.release();
+  }
+}
+
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [7] Task: one node, one state word.                                                 needs 2, 4, 6
+// =================================================================================================
+//
+// A task is one node of memory: this header, then the callable with its arguments, in the place of
+// which the result or the exception is built later. Everything that can happen to it is a bit of
+// one 64-bit word; the word's upper half counts references.
+//
+//     pending --try_claim--> claimed (running) --finish--> claimed|done [|failed]      --take--> |taken
+//        |
+//        +---try_begin_cancel--> claimed|cancelled --finish--> claimed|cancelled|done
+//
+// I1 kClaimed is set once; who sets it alone touches the payload until kDone is set. I2 kDone is set
+// once, after the callable is destroyed and the outcome is built; from then on the payload is read
+// only, but for the one who sets kTaken. I3 A queue entry and a handle are one reference each; the
+// node is destroyed by who drops the last.
+//
+//   T1  kDone:     finish            -> is_done, state   the outcome, and all that the task wrote
+//   T2  reference: release           -> release          all uses of the node come before its end
+//   T3  kWaiter:   wait              <-> finish          one word: one of the two sees the other
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+class Task;
+
+// What differs by the type of callable and result.
+struct TaskOperations {
+  std::uint64_t (*run)(Task&) noexcept;  // returns 0 or Task::kFailed
+  // Destroys the callable of a claimed task that will not run; stores the error, if there is one.
+  std::uint64_t (*abandon)(Task&, const std::exception_ptr* error) noexcept;
+  void (*destroy)(Task&,
+                  std::uint64_t state) noexcept;  // what is left of the payload, and the node
+  bool (*request_stop)(Task&);                    // null where the callable takes no token
+};
+
+class Task {
+ public:
+  static constexpr std::uint64_t kClaimed = 1U << 0U;
+  static constexpr std::uint64_t kDone = 1U << 1U;
+  static constexpr std::uint64_t kCancelled = 1U << 2U;
+  static constexpr std::uint64_t kFailed = 1U << 3U;
+  static constexpr std::uint64_t kTaken = 1U << 4U;
+  static constexpr std::uint64_t kWaiter = 1U << 5U;
+  static constexpr std::uint64_t kReference = std::uint64_t{1} << 32U;
+
+  /// `owner` is the pool that will run it: compared, never followed.
+  Task(const TaskOperations& operations, const void* owner, std::uint64_t references) noexcept
+      : word_(references * kReference), operations_(&operations), owner_(owner) {}
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
+
+  const void* owner() const noexcept { return owner_; }
+  /// Before the task is shared.
+  void set_owner(const void* owner) noexcept { owner_ = owner; }
+
+  /// The word, its outcome bits readable if kDone is among them.
+  std::uint64_t state() const noexcept {
+    return word_.load(std::memory_order_acquire);  // T1: the outcome, read by whoever asks
+  }
+  bool is_done() const noexcept { return (state() & kDone) != 0; }
+  bool is_cancelled() const noexcept {
+    return (state() & (kDone | kCancelled)) == (kDone | kCancelled);
+  }
+  bool is_running() const noexcept {
+    return (state() & (kClaimed | kDone | kCancelled)) == kClaimed;
+  }
+
+  /// True for exactly one caller, who must run or abandon the task and then finish() it.
+  bool try_claim() noexcept {
+    // Relaxed: the node came to the caller through a queue or a handle, which ordered its contents.
+    return (word_.fetch_or(kClaimed, std::memory_order_relaxed) & kClaimed) == 0;
+  }
+
+  /// Like try_claim, and from then on the task is neither done nor running.
+  bool try_begin_cancel() noexcept {
+    std::uint64_t word = word_.load(std::memory_order_relaxed);
+    while ((word & kClaimed) == 0) {
+      // Relaxed, as in try_claim.
+      if (word_.compare_exchange_weak(word, word | kClaimed | kCancelled,
+                                      std::memory_order_relaxed)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /// True for exactly one caller, who then owns the value. Call only on a done task.
+  bool try_take() noexcept {
+    // Relaxed: the caller has seen kDone (T1), and takers pass nothing on to each other.
+    return (word_.fetch_or(kTaken, std::memory_order_relaxed) & kTaken) == 0;
+  }
+
+  /// Runs a claimed task in this thread and finishes it.
+  void run_and_finish(bool drops_reference) noexcept {
+    finish(operations_->run(*this), drops_reference);
+  }
+
+  /// Ends a claimed task without running it.
+  std::uint64_t abandon(const std::exception_ptr* error) noexcept {
+    return operations_->abandon(*this, error);
+  }
+
+  /// Publishes the outcome and wakes who waits. Without a reference of the caller's to drop, the
+  /// caller must have a handle that lives until this returns.
+  void finish(std::uint64_t outcome, bool drops_reference) noexcept {
+    const std::uint64_t dropped = drops_reference ? kReference : 0;
+    std::uint64_t word = word_.load(std::memory_order_relaxed);
+    while ((word & kWaiter) == 0) {
+      const std::uint64_t next = (word | kDone | outcome) - dropped;
+      if (word_.compare_exchange_weak(word, next,
+                                      std::memory_order_acq_rel,  // T1, T2, T3: nobody waits
+                                      std::memory_order_relaxed)) {
+        if (next < kReference) operations_->destroy(*this, next);
+        return;
+      }
+    }
+    word_.fetch_or(kDone | outcome, std::memory_order_acq_rel);  // T1, T3: somebody waits
+    platform::wake_all(word_);
+    // Only now: a waiter that is the last to hold a handle must not free the word under wake_all.
+    if (drops_reference) release();
+  }
+
+  /// Sleeps until the task is done. False if the time limit passed first.
+  bool wait(Deadline deadline) noexcept {
+    if (is_done()) return true;
+    if (deadline.only_tests()) return false;
+    if (spin_until_done()) return true;
+    for (;;) {
+      const std::uint64_t word =
+          word_.fetch_or(kWaiter, std::memory_order_acq_rel) | kWaiter;  // T1, T3: I wait
+      if ((word & kDone) != 0) return true;
+      if (deadline.has_passed()) return false;
+      platform::sleep_while_equal(word_, static_cast<std::uint32_t>(word), deadline.time());
+    }
+  }
+
+  void retain() noexcept {
+    // Relaxed: a new reference is made from one that the caller has.
+    word_.fetch_add(kReference, std::memory_order_relaxed);
+  }
+
+  void release() noexcept {
+    std::uint64_t word = word_.load(std::memory_order_acquire);  // T2: the only one left
+    if (word >= 2 * kReference) {
+      word = word_.fetch_sub(kReference, std::memory_order_acq_rel);  // T2: one of several
+      if (word >= 2 * kReference) return;
+    }
+    operations_->destroy(*this, word);
+  }
+
+  /// Undoes the construction of a task that was never given to a queue.
+  void destroy_unscheduled() noexcept { operations_->destroy(*this, 0); }
+
+  /// Whether this call was the first to ask the callable to stop.
+  bool request_stop() {
+    return operations_->request_stop != nullptr && operations_->request_stop(*this);
+  }
+
+ private:
+  bool spin_until_done() const noexcept {
+    constexpr int pauses = 200;  // picked: a few microseconds, less than a sleep and a wake-up
+    constexpr int yields = 10;   // picked: lets the runner have this core, where it needs it
+    for (int i = 0; i < pauses; ++i) {
+      platform::pause();
+      if (is_done()) return true;
+    }
+    for (int i = 0; i < yields; ++i) {
+      platform::yield();
+      if (is_done()) return true;
+    }
+    return false;
+  }
+
+  platform::Atomic<std::uint64_t> word_;
+  const TaskOperations* operations_;
+  const void* owner_;
+};
+
+// ---- cancelling ----------------------------------------------------------------------------------
+
+// The tasks whose captures this thread is destroying just now, innermost first: such a destructor
+// may call cancel() again, which must not wait for itself.
+struct CancelFrame {
+  const Task* task;
+  const CancelFrame* outer;
+};
+
+CONCURRENT_VISIBLE inline thread_local constinit const CancelFrame* cancel_frames = nullptr;
+
+inline bool is_cancelling_here(const Task& task) noexcept {
+  for (const CancelFrame* frame = cancel_frames; frame != nullptr; frame = frame->outer) {
+    if (frame->task == &task) return true;
+  }
+  return false;
+}
+
+enum class Cancelled : unsigned char { now, before, too_late };
+
+/// Cancels a pending task. Unless too late, the task is done when this returns. The captures are
+/// destroyed here, under no lock. The caller holds a reference.
+inline Cancelled cancel_task(Task& task) noexcept {
+  if (task.try_begin_cancel()) {
+    const CancelFrame frame{&task, cancel_frames};
+    cancel_frames = &frame;
+    task.abandon(nullptr);
+    cancel_frames = frame.outer;
+    task.finish(Task::kCancelled, false);
+    return Cancelled::now;
+  }
+  if ((task.state() & Task::kCancelled) == 0) return Cancelled::too_late;
+  if (!is_cancelling_here(task)) task.wait(Deadline::never());
+  return Cancelled::before;
+}
+
+/// Ends a pending task with `error`. False if somebody else has claimed it.
+inline bool fail_task(Task& task, const std::exception_ptr& error) noexcept {
+  if (!task.try_claim()) return false;
+  task.finish(task.abandon(&error), false);
+  return true;
+}
+
+// ---- the payload ---------------------------------------------------------------------------------
+
+// One of the callable and its arguments; an empty one takes no room.
+template <std::size_t index, class T>
+struct BoundPart {
+  template <class U>
+  explicit BoundPart(std::in_place_t, U&& from) : value(std::forward<U>(from)) {}
+
+#if defined(_MSC_VER)
+  [[msvc::no_unique_address]] T value;
+#else
+  [[no_unique_address]] T value;
+#endif
+};
+
+template <class Indices, class... Parts>
+class BoundParts;
+
+// A callable with its arguments, decay-copied as std::thread does, to be called once.
+template <std::size_t... indices, class F, class... Args>
+class BoundParts<std::index_sequence<indices...>, F, Args...> : BoundPart<0, F>,
+                                                                BoundPart<indices + 1, Args>... {
+ public:
+  template <class G, class... From>
+  explicit BoundParts(std::in_place_t, G&& f, From&&... from)
+      : BoundPart<0, F>(std::in_place, std::forward<G>(f)),
+        BoundPart<indices + 1, Args>(std::in_place, std::forward<From>(from))... {}
+
+  template <class... First>
+  decltype(auto) call(First&&... first) {
+    return std::invoke(std::move(this->BoundPart<0, F>::value), std::forward<First>(first)...,
+                       std::move(this->BoundPart<indices + 1, Args>::value)...);
+  }
+};
+
+template <class F, class... Args>
+using BoundCall =
+    BoundParts<std::index_sequence_for<Args...>, std::decay_t<F>, std::decay_t<Args>...>;
+
+// How a result is kept: a reference as a pointer, nothing as an empty struct.
+struct NoResult {};
+template <class R>
+using StoredResult =
+    std::conditional_t<std::is_void_v<R>, NoResult,
+                       std::conditional_t<std::is_reference_v<R>, std::remove_reference_t<R>*, R>>;
+
+constexpr std::size_t round_up(std::size_t size, std::size_t alignment) noexcept {
+  return (size + alignment - 1) / alignment * alignment;
+}
+
+// An object of the payload that every task with this object has in the same place.
+template <class T>
+T& payload_at(Task& task, std::size_t offset) noexcept {
+  return *std::launder(reinterpret_cast<T*>(reinterpret_cast<std::byte*>(&task) + offset));
+}
+
+// The outcome stands first behind the header, whatever the callable is: a handle knows only R.
+template <class T>
+inline constexpr std::size_t kOutcomeOffset = round_up(sizeof(Task), alignof(T));
+
+template <class R>
+StoredResult<R>& result_of(Task& task) noexcept {
+  return payload_at<StoredResult<R>>(task, kOutcomeOffset<StoredResult<R>>);
+}
+
+// Where the outcome of type T is to be built.
+template <class T>
+void* outcome_place(Task& task) noexcept {
+  return reinterpret_cast<std::byte*>(&task) + kOutcomeOffset<T>;
+}
+
+inline std::exception_ptr& error_of(Task& task) noexcept {
+  return payload_at<std::exception_ptr>(task, kOutcomeOffset<std::exception_ptr>);
+}
+
+// Takes the place of the stop source where the callable takes no token.
+struct NoStopSource {};
+
+// A callable that will be run as a task, and where in the node its parts stand.
+//
+//     | header | callable, later result or exception |  stop source |      kOverlaid
+//     | header | result or exception | callable      |  stop source |      where moving R may throw
+template <class R, class Call, class StopSource>
+struct TaskLayout {
+  using Result = StoredResult<R>;
+
+  // The result is made before the callable dies: to take its place it must then move there.
+  static constexpr bool kOverlaid = std::is_nothrow_move_constructible_v<Result>;
+
+  static constexpr std::size_t kOutcomeEnd =
+      std::max(kOutcomeOffset<Result> + sizeof(Result),
+               kOutcomeOffset<std::exception_ptr> + sizeof(std::exception_ptr));
+  static constexpr std::size_t kCallOffset =
+      round_up(kOverlaid ? sizeof(Task) : kOutcomeEnd, alignof(Call));
+  static constexpr std::size_t kPayloadEnd = std::max(kOutcomeEnd, kCallOffset + sizeof(Call));
+  static constexpr std::size_t kStopOffset = round_up(kPayloadEnd, alignof(StopSource));
+  static constexpr bool kTakesToken = !std::is_same_v<StopSource, NoStopSource>;
+  static constexpr std::size_t kSize = kTakesToken ? kStopOffset + sizeof(StopSource) : kPayloadEnd;
+  static constexpr std::size_t kAlignment =
+      std::max({alignof(Task), alignof(Result), alignof(std::exception_ptr), alignof(Call),
+                alignof(StopSource)});
+
+  static Call& call(Task& task) noexcept { return payload_at<Call>(task, kCallOffset); }
+  static StopSource& stop_source(Task& task) noexcept {
+    return payload_at<StopSource>(task, kStopOffset);
+  }
+};
+
+// The operations of tasks that futures see.
+template <class R, class Call, class StopSource>
+class CallTask {
+ public:
+  /// A new task with `references` references.
+  /// @throws std::bad_alloc, and what the copies of the callable and its arguments throw
+  template <class... From>
+  static Task& make(const void* owner, std::uint64_t references, From&&... from) {
+    void* const memory = allocate_node<Layout::kSize, Layout::kAlignment>();
+    std::byte* const bytes = static_cast<std::byte*>(memory);
+    try {
+      if constexpr (Layout::kTakesToken) ::new (bytes + Layout::kStopOffset) StopSource();
+      try {
+        ::new (bytes + Layout::kCallOffset) Call(std::in_place, std::forward<From>(from)...);
+      } catch (...) {
+        if constexpr (Layout::kTakesToken) {
+          std::destroy_at(std::launder(reinterpret_cast<StopSource*>(bytes + Layout::kStopOffset)));
+        }
+        throw;
+      }
+    } catch (...) {
+      free_node<Layout::kSize, Layout::kAlignment>(memory);
+      throw;
+    }
+    return *::new (memory) Task(kOperations, owner, references);
+  }
+
+ private:
+  using Layout = TaskLayout<R, Call, StopSource>;
+  using Result = typename Layout::Result;
+
+  static decltype(auto) call(Task& task) {
+    if constexpr (Layout::kTakesToken) {
+      return Layout::call(task).call(Layout::stop_source(task).get_token());
+    } else {
+      return Layout::call(task).call();
+    }
+  }
+
+  static std::uint64_t run(Task& task) noexcept {
+    std::exception_ptr error;
+    try {
+      if constexpr (std::is_void_v<R>) {
+        call(task);
+        std::destroy_at(&Layout::call(task));
+        ::new (outcome_place<Result>(task)) Result();
+      } else if constexpr (std::is_reference_v<R>) {
+        Result pointer = std::addressof(static_cast<R>(call(task)));
+        std::destroy_at(&Layout::call(task));
+        ::new (outcome_place<Result>(task)) Result(pointer);
+      } else if constexpr (Layout::kOverlaid) {
+        R result(call(task));
+        std::destroy_at(&Layout::call(task));
+        ::new (outcome_place<Result>(task)) R(std::move(result));
+      } else {
+        ::new (outcome_place<Result>(task)) R(call(task));
+        std::destroy_at(&Layout::call(task));
+      }
+      return 0;
+    } catch (...) { error = std::current_exception(); }
+    return abandon(task, &error);
+  }
+
+  static std::uint64_t abandon(Task& task, const std::exception_ptr* error) noexcept {
+    std::destroy_at(&Layout::call(task));
+    if (error == nullptr) return 0;
+    ::new (outcome_place<std::exception_ptr>(task)) std::exception_ptr(*error);
+    return Task::kFailed;
+  }
+
+  static void destroy(Task& task, std::uint64_t state) noexcept {
+    if ((state & Task::kDone) == 0) {
+      std::destroy_at(&Layout::call(task));
+    } else if ((state & Task::kFailed) != 0) {
+      std::destroy_at(&error_of(task));
+    } else if ((state & (Task::kCancelled | Task::kTaken)) == 0) {
+      std::destroy_at(&result_of<R>(task));
+    }
+    if constexpr (Layout::kTakesToken) std::destroy_at(&Layout::stop_source(task));
+    std::destroy_at(&task);
+    free_node<Layout::kSize, Layout::kAlignment>(&task);
+  }
+
+  static bool request_stop([[maybe_unused]] Task& task) {
+    if constexpr (Layout::kTakesToken) {
+      return Layout::stop_source(task).request_stop();
+    } else {
+      return false;
+    }
+  }
+
+  static constexpr TaskOperations kOperations = {&run, &abandon, &destroy,
+                                                 Layout::kTakesToken ? &request_stop : nullptr};
+};
+
+// A call whose exceptions go to the handler: what `post` makes of a callable.
+template <class Call>
+class PostedCall {
+ public:
+  template <class... From>
+  explicit PostedCall(std::in_place_t, From&&... from)
+      : call_(std::in_place, std::forward<From>(from)...) {}
+
+  void call() noexcept {
+    try {
+      static_cast<void>(call_.call());
+    } catch (...) { report_unhandled_exception(std::current_exception()); }
+  }
+
+ private:
+  Call call_;
+};
+
+}  // namespace detail
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [8] WorkDeque: one owner, many thieves.                                                needs 2, 7
+// =================================================================================================
+//
+// The deque of Chase and Lev (SPAA 2005) in its sequentially consistent form, without fences.
+//
+//          top_                       bottom_
+//           |                            |
+//     ... [ oldest | ...      | newest ] ...        thieves take at top_, the owner at bottom_
+//
+// I1 Only the owner writes bottom_, slots and ring_. I2 top_ only grows; who moves it from t to t+1
+// owns slot t. I3 The owner may take slot b without top_ only while top_ < b after it has published
+// bottom_ = b. I4 Old rings live as long as the deque, for a slow thief may still read one; nobody
+// writes them any more.
+//
+//   D1  bottom_:  push               -> steal             the slot, the ring and the task in it
+//   D2  bottom_, top_:  pop (claim bottom_, then look at top_) <-> steal (read top_, then bottom_)
+//                 all four in the one order of seq_cst: one of the two sees the other
+//   D3  top_:     steal, pop         <-> steal, pop       the last task goes to one of them
+//   D4  ring_:    grow               -> steal             the slots that were copied
+//   D5  top_:     steal              -> push              the thief has read the slot before it is
+//                                                         written again
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+class alignas(kCacheLine) WorkDeque {
+ public:
+  /// @throws std::bad_alloc
+  WorkDeque() : newest_ring_(std::make_unique<Ring>(kFirstCapacity)) {
+    ring_.store(newest_ring_.get(), std::memory_order_relaxed);  // not shared yet
+  }
+  WorkDeque(const WorkDeque&) = delete;
+  WorkDeque& operator=(const WorkDeque&) = delete;
+
+  // ---- the owner's ----
+
+  /// Makes room for `count` more tasks. @throws std::bad_alloc, and nothing has changed
+  void reserve(std::size_t count) {
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
+    const std::int64_t top = top_.load(std::memory_order_acquire);  // D5: slots below are free
+    const auto needed = static_cast<std::size_t>(bottom - top) + count;
+    if (needed > newest_ring_->capacity()) grow(top, bottom, needed);
+  }
+
+  /// @throws std::bad_alloc, and the task is not in the deque
+  void push(Task& task) {
+    reserve(1);
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
+    newest_ring_->put(bottom, &task);
+    bottom_.store(bottom + 1, std::memory_order_seq_cst);  // D1, P1: one more, then look who sleeps
+  }
+
+  /// The newest task, or null.
+  Task* pop() noexcept {
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed) - 1;
+    if (top_.load(std::memory_order_relaxed) > bottom) return nullptr;  // top_ only grows
+    bottom_.store(bottom, std::memory_order_seq_cst);                   // D2: claim, ...
+    std::int64_t top = top_.load(std::memory_order_seq_cst);            // D2: ... then look
+    if (top < bottom) return newest_ring_->get(bottom);
+    Task* task = nullptr;
+    if (top == bottom && top_.compare_exchange_strong(top, top + 1,
+                                                      std::memory_order_seq_cst,  // D3: the last
+                                                      std::memory_order_relaxed)) {
+      task = newest_ring_->get(bottom);
+    }
+    bottom_.store(bottom + 1, std::memory_order_release);  // D1: as before; nothing new in it
+    return task;
+  }
+
+  /// Takes `task` out if it is the newest.
+  bool pop_if_newest(const Task& task) noexcept {
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
+    if (top_.load(std::memory_order_relaxed) >= bottom) return false;
+    if (newest_ring_->get(bottom - 1) != &task) return false;
+    return pop() != nullptr;
+  }
+
+  // ---- anybody's ----
+
+  /// The oldest task; null if there is none, or if somebody else took it just now.
+  Task* steal() noexcept {
+    std::int64_t top = top_.load(std::memory_order_seq_cst);  // D2: read top_, ...
+    const std::int64_t bottom =
+        bottom_.load(std::memory_order_seq_cst);  // D1, D2: ... then bottom_
+    if (top >= bottom) return nullptr;
+    const Ring* const ring = ring_.load(std::memory_order_acquire);  // D4: this one, or a newer one
+    Task* const task = ring->get(top);
+    if (!top_.compare_exchange_strong(top, top + 1,
+                                      std::memory_order_seq_cst,  // D3, D5: mine
+                                      std::memory_order_relaxed)) {
+      return nullptr;
+    }
+    return task;
+  }
+
+  /// Tasks in it, at some moment during the call.
+  std::size_t size() const noexcept {
+    const std::int64_t top = top_.load(std::memory_order_seq_cst);  // P1: after saying: I sleep
+    const std::int64_t bottom = bottom_.load(std::memory_order_seq_cst);  // P1: the same
+    return bottom > top ? static_cast<std::size_t>(bottom - top) : 0;
+  }
+
+ private:
+  class Ring {
+   public:
+    explicit Ring(std::size_t capacity)
+        : slots_(std::make_unique<platform::Atomic<Task*>[]>(capacity)), mask_(capacity - 1) {}
+
+    std::size_t capacity() const noexcept { return mask_ + 1; }
+    // Relaxed: bottom_ (D1), ring_ (D4) and top_ (D5) order the slots.
+    Task* get(std::int64_t at) const noexcept {
+      return slots_[static_cast<std::size_t>(at) & mask_].load(std::memory_order_relaxed);
+    }
+    void put(std::int64_t at, Task* task) noexcept {
+      slots_[static_cast<std::size_t>(at) & mask_].store(task, std::memory_order_relaxed);
+    }
+
+    std::unique_ptr<Ring> older;  // I4
+
+   private:
+    std::unique_ptr<platform::Atomic<Task*>[]> slots_;
+    std::size_t mask_;
+  };
+
+  static constexpr std::size_t kFirstCapacity = 256;  // picked; at least one batch (section 11)
+
+  void grow(std::int64_t top, std::int64_t bottom, std::size_t needed) {
+    auto larger = std::make_unique<Ring>(std::bit_ceil(needed));
+    for (std::int64_t at = top; at < bottom; ++at) larger->put(at, newest_ring_->get(at));
+    larger->older = std::move(newest_ring_);
+    newest_ring_ = std::move(larger);
+    ring_.store(newest_ring_.get(), std::memory_order_release);  // D4: the copied slots
+  }
+
+  platform::Atomic<std::int64_t> bottom_ = 0;  // written by the owner
+  std::unique_ptr<Ring> newest_ring_;          // the owner's
+  platform::Atomic<Ring*> ring_ = nullptr;     // written by the owner, read by thieves
+  alignas(kCacheLine) platform::Atomic<std::int64_t> top_ = 0;  // written by thieves and the owner
+};
+
+}  // namespace detail
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [9] InjectionQueue: what comes from outside, in order.                                 needs 2, 7
+// =================================================================================================
+//
+// A ring of pointers that grows. All of it is guarded by the pool's mutex, but for has_tasks().
+//
+//   Q1  size_:  push, take (under the mutex) <-> has_tasks, by a worker that has said: I sleep (P1)
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+class InjectionQueue {
+ public:
+  /// Makes room for `count` more tasks. @throws std::bad_alloc, and nothing has changed
+  void reserve(std::size_t count) {
+    const std::size_t needed = size() + count;
+    if (needed <= ring_.size()) return;
+    std::vector<Task*> larger(std::bit_ceil(std::max(needed, kFirstCapacity)));
+    for (std::size_t i = 0; i < size(); ++i) larger[i] = ring_[(first_ + i) & (ring_.size() - 1)];
+    ring_.swap(larger);
+    first_ = 0;
+  }
+
+  /// Call reserve() before.
+  void push(Task& task) noexcept {
+    ring_[(first_ + size()) & (ring_.size() - 1)] = &task;
+    size_.store(size() + 1, std::memory_order_seq_cst);  // Q1, P1: one more, then look who sleeps
+  }
+
+  /// Takes up to `limit` of the oldest, oldest first. Returns how many.
+  std::size_t take(Task** tasks, std::size_t limit) noexcept {
+    const std::size_t count = std::min(limit, size());
+    for (std::size_t i = 0; i < count; ++i) tasks[i] = ring_[(first_ + i) & (ring_.size() - 1)];
+    first_ += count;
+    size_.store(size() - count, std::memory_order_seq_cst);  // Q1: fewer
+    return count;
+  }
+
+  std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }  // under it
+
+  /// May be called without the mutex.
+  bool has_tasks() const noexcept {
+    return size_.load(std::memory_order_seq_cst) != 0;  // Q1, P1: after saying: I sleep
+  }
+
+ private:
+  static constexpr std::size_t kFirstCapacity = 256;  // picked
+
+  std::vector<Task*> ring_;  // its size is zero or a power of two
+  std::size_t first_ = 0;    // unwrapped index of the oldest
+  platform::Atomic<std::size_t> size_ = 0;
+};
+
+}  // namespace detail
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [10] Parking: who is idle, and whom to wake.                                             needs 2
+// =================================================================================================
+//
+// An idle worker searches for a while and then sleeps. Who publishes a task wakes a sleeper only if
+// nobody searches; who finds a task as the last searcher wakes the next one if there is more. So a
+// flood of tasks costs one wake-up, not one each, and no task is left to a pool asleep:
+//
+//     who publishes                               who goes to sleep
+//     S1  store the task in a queue               P1  count myself as asleep, no more as searching
+//     S2  load the counts                         P2  look into every queue again
+//
+// S1, S2, P1 and P2 are seq_cst, so one order holds them all. If P1 comes before S2, S2 sees a
+// sleeper. If not, then S1, S2, P1, P2 is the order, and P2 sees the task. If S2 saw a searcher
+// and therefore woke nobody, then that searcher will either look again itself as it goes to sleep
+// (P1, P2 after S1), or will stop searching because it found another task, and then looks into
+// every queue (after S1) and wakes the next.
+//
+//   P1  counts_, queues: above
+//   P2  Parker::token_: unpark -> park   all that the waker did
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+/// Where one thread sleeps until it gets a token.
+class Parker {
+ public:
+  void park() noexcept {
+    while (token_.load(std::memory_order_acquire) == 0) {  // P2: awake, with what the waker did
+      platform::sleep_while_equal(token_, 0, platform::kForever);
+    }
+    token_.store(0, std::memory_order_relaxed);  // no second token comes before the next sleep
+  }
+
+  void unpark() noexcept {
+    token_.store(1, std::memory_order_release);  // P2: the token
+    platform::wake_all(token_);
+  }
+
+ private:
+  friend class IdleWorkers;
+
+  platform::Atomic<std::uint32_t> token_ = 0;
+  Parker* next_ = nullptr;  // in the list of sleepers; guarded by IdleWorkers::mutex_
+  bool is_listed_ = false;  // guarded by the same
+};
+
+/// Counts searchers and sleepers, and lists the sleepers, the last to sleep first.
+class IdleWorkers {
+ public:
+  struct Counts {
+    std::uint32_t searching;
+    std::uint32_t sleeping;
+    std::size_t total() const noexcept { return std::size_t{searching} + sleeping; }
+  };
+
+  Counts counts() const noexcept {
+    const std::uint64_t both = counts_.load(std::memory_order_seq_cst);  // P1: S2, after S1
+    return {static_cast<std::uint32_t>(both >> 32U), static_cast<std::uint32_t>(both)};
+  }
+
+  void begin_search() noexcept {
+    counts_.fetch_add(kSearching, std::memory_order_seq_cst);  // P1: one more searcher
+  }
+
+  /// True if the caller was the last searcher.
+  bool end_search() noexcept {
+    const std::uint64_t before =
+        counts_.fetch_sub(kSearching, std::memory_order_seq_cst);  // P1: one searcher fewer
+    return before >> 32U == 1;
+  }
+
+  /// From searching to asleep: the caller must look into the queues again, and then either
+  /// withdraw() or park.
+  void begin_sleep(Parker& parker) noexcept {
+    const platform::Lock lock(mutex_);
+    parker.next_ = std::exchange(sleepers_, &parker);
+    parker.is_listed_ = true;
+    counts_.fetch_add(kSleeping - kSearching, std::memory_order_seq_cst);  // P1: then P2
+  }
+
+  /// From asleep back to searching. False if somebody has woken the caller already: then its token
+  /// is on the way and must be consumed by park().
+  bool withdraw(Parker& parker) noexcept {
+    const platform::Lock lock(mutex_);
+    if (!parker.is_listed_) return false;
+    Parker** link = &sleepers_;
+    while (*link != &parker) link = &(*link)->next_;
+    *link = parker.next_;
+    parker.is_listed_ = false;
+    counts_.fetch_add(kSearching - kSleeping, std::memory_order_seq_cst);  // P1: back again
+    return true;
+  }
+
+  /// Makes the last sleeper a searcher and wakes it. False if nobody sleeps.
+  bool wake_one() noexcept {
+    Parker* parker = nullptr;
+    {
+      const platform::Lock lock(mutex_);
+      if (sleepers_ == nullptr) return false;
+      parker = std::exchange(sleepers_, sleepers_->next_);
+      parker->is_listed_ = false;
+      // Counted here and not by the woken, so that a second waker leaves it at that.
+      counts_.fetch_add(kSearching - kSleeping, std::memory_order_seq_cst);  // P1: it searches
+    }
+    parker->unpark();
+    return true;
+  }
+
+ private:
+  static constexpr std::uint64_t kSleeping = 1;
+  static constexpr std::uint64_t kSearching = std::uint64_t{1} << 32U;
+
+  alignas(kCacheLine) platform::Atomic<std::uint64_t> counts_ = 0;
+  alignas(kCacheLine) platform::Mutex mutex_;  // a leaf; guards the list
+  Parker* sleepers_ = nullptr;
+};
+
+}  // namespace detail
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [11] Pool: the machine that runs tasks, whatever their types.              needs 3, 4, 7, 8, 9, 10
+// =================================================================================================
+//
+// Shared by the executor and its workers (references_), so that an executor may go away inside one
+// of its own tasks. Only the pool's own workers run its tasks.
+//
+// mutex_ guards injection_, starting_, broken_, detached_ and the start of threads. join_mutex_ is
+// taken before it, never after; the mutex in idle_ and that of the node depot are leaves. No user
+// code runs under any of them.
+//
+//   M1  state_:       begin_shutdown, break_down -> submit, workers   closed, or broken and why
+//   M2  count_:       WorkerTable::add -> count                       the Worker behind each index
+//   M3  references_:  release -> release                              all uses come before the end
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+class PoolState;
+
+/// What one thread of a pool owns.
+struct Worker {
+  Worker(PoolState& of_pool, int at)
+      : pool(of_pool), index(at), random(static_cast<std::uint64_t>(at) * 2 + 1) {}
+
+  PoolState& pool;
+  const int index;
+  WorkDeque deque;
+  Parker parker;
+  std::uint64_t random;                      // the worker's: where it begins to steal
+  std::uint32_t turns = 0;                   // the worker's: tasks taken
+  bool is_searching = false;                 // the worker's: counted so in IdleWorkers
+  const std::byte* stack_reserve = nullptr;  // the worker's: below this the stack is short
+  platform::Thread thread;                   // set by who starts it; then under join_mutex_
+};
+
+inline Worker* this_worker() noexcept { return static_cast<Worker*>(platform::this_worker); }
+
+/// The workers of a pool by index, in blocks of doubling size: a worker never moves.
+class WorkerTable {
+ public:
+  WorkerTable() = default;
+  WorkerTable(const WorkerTable&) = delete;
+  WorkerTable& operator=(const WorkerTable&) = delete;
+  ~WorkerTable() {
+    for (int i = 0; i < count(); ++i) delete &(*this)[i];
+  }
+
+  int count() const noexcept {
+    return count_.load(std::memory_order_acquire);  // M2: the workers below it
+  }
+  Worker& operator[](int index) const noexcept {
+    const auto [block, at] = place(index);
+    return *blocks_[block][at];
+  }
+
+  /// Makes room for the worker `count()`. @throws std::bad_alloc
+  void reserve() {
+    const auto [block, at] = place(count());
+    if (at == 0) blocks_[block] = std::make_unique<Worker*[]>(std::size_t{1} << block);
+  }
+  /// Call reserve() before; one caller at a time.
+  void add(std::unique_ptr<Worker> worker) noexcept {
+    const int index = count();
+    const auto [block, at] = place(index);
+    blocks_[block][at] = worker.release();
+    count_.store(index + 1, std::memory_order_release);  // M2: one more
+  }
+
+ private:
+  struct Place {
+    std::size_t block;
+    std::size_t at;
+  };
+  static Place place(int index) noexcept {
+    const std::size_t from_one = static_cast<std::size_t>(index) + 1;
+    const auto block = static_cast<std::size_t>(std::bit_width(from_one)) - 1;
+    return {block, from_one - (std::size_t{1} << block)};
+  }
+
+  std::unique_ptr<Worker*[]> blocks_[31];
+  platform::Atomic<int> count_ = 0;
+};
+
+/// What the threads of a pool share, and what can be asked of it.
+class PoolState {
+ public:
+  PoolState(const PoolState&) = delete;
+  PoolState& operator=(const PoolState&) = delete;
+
+  int max_workers() const noexcept { return max_workers_; }
+  int worker_count() const noexcept { return live_workers_.load(std::memory_order_relaxed); }
+  /// What its tasks have as their owner.
+  const void* identity() const noexcept { return this; }
+  bool runs_this_thread() const noexcept {
+    return this_worker() != nullptr && &this_worker()->pool == this;
+  }
+
+  /// @throws ShutdownError, BrokenThreadPool
+  void require_open() const {
+    const std::uint32_t state = state_.load(std::memory_order_seq_cst);  // M1: closed, broken?
+    if (state != 0) throw_not_open(state);
+  }
+
+  void release() noexcept {
+    if (references_.load(std::memory_order_acquire) == 1 ||          // M3: the only one left
+        references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // M3: the last of several
+      delete this;
+    }
+  }
+
+ protected:
+  static constexpr std::uint32_t kClosed = 1;
+  static constexpr std::uint32_t kBroken = 2;
+  static constexpr std::size_t kBatch = 64;  // measured: bench submit_get
+
+  PoolState(int max_workers, std::string thread_name_prefix, std::function<void()> initializer)
+      : max_workers_(max_workers),
+        thread_name_prefix_(std::move(thread_name_prefix)),
+        initializer_(std::move(initializer)) {}
+  virtual ~PoolState() = default;
+
+  /// Starts workers for what is in all queues: called where nobody is idle and some may start.
+  virtual void grow() noexcept = 0;
+
+  bool is_closed() const noexcept {
+    return (state_.load(std::memory_order_seq_cst) & kClosed) != 0;  // M1: closed?
+  }
+
+  bool has_tasks() const noexcept {
+    if (injection_.has_tasks()) return true;
+    const int count = workers_.count();
+    for (int i = 0; i < count; ++i) {
+      if (workers_[i].deque.size() != 0) return true;
+    }
+    return false;
+  }
+
+  /// After a task was published: wakes or starts a worker if nobody looks for work.
+  void notify() noexcept {
+    const IdleWorkers::Counts idle = idle_.counts();
+    if (idle.searching != 0) return;
+    if (idle.sleeping != 0 && idle_.wake_one()) return;
+    if (workers_.count() < max_workers_) grow();
+  }
+
+  /// Takes every task out of every queue, and drops the queue's reference behind each(task).
+  template <class Each>
+  void drain(Each each) noexcept {
+    Task* batch[kBatch];
+    for (std::size_t count = kBatch; count == kBatch;) {
+      {
+        const platform::Lock lock(mutex_);
+        count = injection_.take(batch, kBatch);
+      }
+      for (std::size_t i = 0; i < count; ++i) {
+        each(*batch[i]);
+        batch[i]->release();
+      }
+    }
+    for (int i = 0; i < workers_.count(); ++i) {
+      WorkDeque& deque = workers_[i].deque;
+      while (deque.size() != 0) {
+        Task* const task = deque.steal();
+        if (task == nullptr) continue;
+        each(*task);
+        task->release();
+      }
+    }
+  }
+
+  const int max_workers_;
+  const std::string thread_name_prefix_;
+  const std::function<void()> initializer_;
+
+  platform::Atomic<std::uint32_t> state_ = 0;
+  platform::Atomic<int> live_workers_ = 0;
+  platform::Atomic<std::size_t> references_ = 1;
+  WorkerTable workers_;
+  IdleWorkers idle_;
+
+  platform::Mutex join_mutex_;
+  alignas(kCacheLine) platform::Mutex mutex_;
+  InjectionQueue injection_;   // guarded by mutex_
+  std::size_t starting_ = 0;   // guarded by mutex_: threads that have not run their initializer
+  std::exception_ptr broken_;  // written once, under mutex_, before kBroken
+  bool detached_ = false;      // guarded by mutex_
+
+ private:
+  [[noreturn]] void throw_not_open(std::uint32_t state) const {
+    // The error was written before kBroken was set (M1) and does not change.
+    if ((state & kBroken) != 0) std::rethrow_exception(broken_);
+    throw ShutdownError("cannot schedule new futures after shutdown");
+  }
+};
+
+/// How a worker finds its next task.
+class PoolSearch : public PoolState {
+ protected:
+  using PoolState::PoolState;
+
+  /// The next task for this worker; null when the pool is closed and all queues are empty.
+  Task* next(Worker& worker) noexcept {
+    if (!worker.is_searching) {
+      if (++worker.turns % kFairnessTurn == 0) {
+        if (Task* const task = take_fairly(worker)) return task;
+      }
+      if (Task* const task = worker.deque.pop()) return task;
+      if (Task* const task = take_injected(worker, kBatch)) return task;
+      idle_.begin_search();
+      worker.is_searching = true;
+    }
+    for (;;) {
+      if (Task* const task = search(worker)) return task;
+      if (is_closed() && may_leave(worker)) return nullptr;
+      sleep(worker);
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t kFairnessTurn = 61;  // picked, prime: see take_fairly
+  static constexpr int kSearchRounds = 300;           // picked: about the cost of a wake-up
+
+  /// From outside, or the oldest of its own: so that a worker that always has newer tasks, its own,
+  /// does not leave the others behind for ever.
+  Task* take_fairly(Worker& worker) noexcept {
+    if (Task* const task = take_injected(worker, 1)) return task;
+    return worker.deque.steal();
+  }
+
+  /// The oldest task from outside, and behind it a batch for the worker's own deque, where others
+  /// can steal it.
+  Task* take_injected(Worker& worker, std::size_t limit) noexcept {
+    if (!injection_.has_tasks()) return nullptr;
+    Task* batch[kBatch];
+    std::size_t count = 0;
+    bool was_last_searcher = false;
+    {
+      const platform::Lock lock(mutex_);
+      count = injection_.take(batch, std::min(limit, batch_size()));
+      if (count == 0) return nullptr;
+      // Under the mutex, so that a submit that sees the task gone sees its taker busy.
+      if (worker.is_searching) was_last_searcher = idle_.end_search();
+    }
+    // Newest first, so that pop takes them in their order. Does not throw: a batch is taken with an
+    // empty deque, whose ring has room for it.
+    for (std::size_t i = count - 1; i > 0; --i) worker.deque.push(*batch[i]);
+    end_search(worker, was_last_searcher);
+    return batch[0];
+  }
+
+  /// How many tasks from outside a worker takes at once. Needs mutex_.
+  std::size_t batch_size() const noexcept {
+    const int workers = workers_.count();
+    // One worker keeps the order of submission. And while threads are still to be started, every
+    // waiting task must stay in sight of submit, which counts them.
+    if (max_workers_ == 1 || workers < max_workers_) return 1;
+    return std::min(kBatch, injection_.size() / static_cast<std::size_t>(workers) + 1);
+  }
+
+  /// Behind idle_.end_search(): the last searcher passes the search on if there is more to do.
+  void end_search(Worker& worker, bool was_last_searcher) noexcept {
+    worker.is_searching = false;
+    if (was_last_searcher && has_tasks()) notify();
+  }
+
+  /// Looks into all queues for a while.
+  Task* search(Worker& worker) noexcept {
+    for (int round = 1; round <= kSearchRounds; ++round) {
+      if (Task* const task = take_injected(worker, kBatch)) return task;
+      if (Task* const task = steal(worker)) {
+        end_search(worker, idle_.end_search());
+        return task;
+      }
+      if (is_closed()) return nullptr;
+      for (int i = 0; i < 4; ++i) platform::pause();
+      if (round % 16 == 0) platform::yield();
+    }
+    return nullptr;
+  }
+
+  Task* steal(Worker& thief) noexcept {
+    // xorshift64: where to begin, so that thieves do not all run to the same victim.
+    thief.random ^= thief.random << 13U;
+    thief.random ^= thief.random >> 7U;
+    thief.random ^= thief.random << 17U;
+    const int count = workers_.count();
+    const int first = static_cast<int>(thief.random % static_cast<std::uint64_t>(count));
+    for (int i = 0; i < count; ++i) {
+      const int at = first < count - i ? first + i : first - (count - i);
+      if (at == thief.index) continue;
+      if (Task* const task = workers_[at].deque.steal()) return task;
+    }
+    return nullptr;
+  }
+
+  /// For a searcher of a closed pool: true if it may end, and then it is no searcher any more.
+  bool may_leave(Worker& worker) noexcept {
+    if (has_tasks()) return false;
+    idle_.end_search();
+    worker.is_searching = false;
+    // Who published a task and saw this searcher has woken nobody: look again.
+    if (!has_tasks()) return true;
+    idle_.begin_search();
+    worker.is_searching = true;
+    return false;
+  }
+
+  /// From searching to asleep to searching.
+  void sleep(Worker& worker) noexcept {
+    idle_.begin_sleep(worker.parker);
+    const bool stays_awake = has_tasks() || is_closed();
+    if (!stays_awake || !idle_.withdraw(worker.parker)) worker.parker.park();
+  }
+};
+
+/// The whole: submitting, threads, shutdown.
+class Pool final : public PoolSearch {
+ public:
+  /// With one reference, the executor's. Starts no thread.
+  Pool(int max_workers, std::string thread_name_prefix, std::function<void()> initializer)
+      : PoolSearch(max_workers, std::move(thread_name_prefix), std::move(initializer)) {}
+
+  /// Gives a task to the pool, with one of its references. What this throws has scheduled nothing.
+  /// @throws ShutdownError, BrokenThreadPool, std::bad_alloc; std::system_error if the pool has no
+  /// thread and none can start
+  void submit(Task& task) {
+    if (runs_this_thread()) {
+      submit_inside(*this_worker(), task);
+    } else {
+      submit_outside(1, [&](std::size_t) -> Task& { return task; });
+    }
+    notify();
+  }
+
+  /// The same for tasks at(0), ..., at(count - 1): all of them or none.
+  template <class At>
+  void submit_all(std::size_t count, At at) {
+    if (runs_this_thread()) {
+      require_open();
+      Worker& worker = *this_worker();
+      worker.deque.reserve(count);
+      for (std::size_t i = count; i-- > 0;) worker.deque.push(at(i));  // so that pop takes at(0)
+    } else {
+      submit_outside(count, at);
+    }
+    notify();
+  }
+
+  // ---- shutdown: see the essay ----
+
+  void begin_shutdown(bool cancels) noexcept {
+    {
+      const platform::Lock lock(mutex_);
+      state_.fetch_or(kClosed, std::memory_order_seq_cst);  // M1: closed
+    }
+    if (cancels) {
+      drain([](Task& task) { cancel_task(task); });
+    }
+    while (idle_.wake_one()) {}
+  }
+
+  /// Waits until all workers have ended. May be called by several threads, of this pool by none.
+  void join() noexcept {
+    const platform::Lock lock(join_mutex_);
+    // Only a worker that has not ended starts another one, and its index is then below count().
+    for (int i = 0; i < workers_.count(); ++i) {
+      if (workers_[i].thread.joinable()) workers_[i].thread.join();
+    }
+  }
+
+  /// Leaves the workers to themselves: the last one to end destroys the pool.
+  void detach() noexcept {
+    const platform::Lock join_lock(join_mutex_);
+    const platform::Lock lock(mutex_);
+    detached_ = true;
+    for (int i = 0; i < workers_.count(); ++i) {
+      if (workers_[i].thread.joinable()) workers_[i].thread.detach();
+    }
+  }
+
+ private:
+  ~Pool() override = default;
+
+  // ---- submitting ----
+
+  template <class At>
+  void submit_outside(std::size_t count, At at) {
+    const platform::Lock lock(mutex_);
+    require_open();
+    injection_.reserve(count);
+    start_workers(injection_.size() + count);
+    for (std::size_t i = 0; i < count; ++i) injection_.push(at(i));
+  }
+
+  void submit_inside(Worker& worker, Task& task) {
+    require_open();
+    worker.deque.push(task);
+    // Another worker that saw the pool closed and all queues empty may have left before this push:
+    // either it saw the task, or this sees kClosed (both sides are seq_cst) and takes it back.
+    if ((state_.load(std::memory_order_seq_cst) & kClosed) != 0) {  // M1: closed meanwhile?
+      if (worker.deque.pop_if_newest(task)) require_open();
+    }
+  }
+
+  // ---- threads ----
+
+  /// Starts workers while there are more tasks than idle workers. Needs mutex_.
+  /// @throws what starting a thread throws, if there is no worker at all
+  void start_workers(std::size_t tasks) {
+    while (workers_.count() < max_workers_ && tasks > starting_ + idle_.counts().total()) {
+      try {
+        start_worker();
+      } catch (...) {
+        if (workers_.count() == 0) throw;
+        return;  // those that are there will do it
+      }
+    }
+  }
+
+  void start_worker() {
+    workers_.reserve();
+    auto worker = std::make_unique<Worker>(*this, workers_.count());
+    // Relaxed: the starter has a reference or is a worker.
+    references_.fetch_add(1, std::memory_order_relaxed);
+    live_workers_.fetch_add(1, std::memory_order_relaxed);
+    ++starting_;
+    try {
+      const platform::SignalsBlocked inherited;
+      worker->thread = platform::Thread(&Pool::work, worker.get());
+    } catch (...) {
+      --starting_;
+      live_workers_.fetch_sub(1, std::memory_order_relaxed);
+      references_.fetch_sub(1, std::memory_order_relaxed);
+      throw;
+    }
+    if (detached_) worker->thread.detach();
+    workers_.add(std::move(worker));
+  }
+
+  void grow() noexcept override {
+    const platform::Lock lock(mutex_);
+    // Relaxed: written under the mutex.
+    if ((state_.load(std::memory_order_relaxed) & kBroken) != 0) return;
+    std::size_t tasks = injection_.size();
+    for (int i = 0; i < workers_.count(); ++i) tasks += workers_[i].deque.size();
+    start_workers(tasks);  // does not throw: there is a worker
+  }
+
+  static void work(Worker* worker) noexcept {
+    Pool& pool = static_cast<Pool&>(worker->pool);
+    platform::this_worker = worker;
+    worker->stack_reserve = stack_reserve();
+    if (pool.initialize(*worker)) {
+      while (Task* const task = pool.next(*worker)) {
+        if (task->try_claim()) {
+          task->run_and_finish(true);
+        } else {
+          task->release();
+        }
+      }
+    }
+    platform::this_worker = nullptr;
+    pool.live_workers_.fetch_sub(1, std::memory_order_relaxed);
+    pool.release();
+  }
+
+  /// The address below which a wait does not run another task on top of this stack.
+  static const std::byte* stack_reserve() noexcept {
+    constexpr std::size_t most = 256U << 10U;  // picked
+    const std::byte* const limit = platform::stack_limit();
+    if (limit == nullptr) return nullptr;
+    return limit + std::min(most, platform::stack_left(limit) / 4);
+  }
+
+  /// Names the thread and runs the initializer. If that throws, the pool is broken.
+  bool initialize(Worker& worker) noexcept {
+    try {
+      platform::name_this_thread(thread_name_prefix_, worker.index);
+      if (initializer_) initializer_();
+    } catch (...) {
+      break_down();
+      return false;
+    }
+    const platform::Lock lock(mutex_);
+    --starting_;
+    idle_.begin_search();
+    worker.is_searching = true;
+    return true;
+  }
+
+  /// Fails all that is queued. Call in the handler of the initializer's exception.
+  void break_down() noexcept {
+    const std::exception_ptr error = std::make_exception_ptr(BrokenThreadPool(
+        "a thread initializer failed, the thread pool is not usable anymore; the initializer's "
+        "exception is nested in this one"));
+    {
+      const platform::Lock lock(mutex_);
+      --starting_;
+      if ((state_.load(std::memory_order_relaxed) & kBroken) == 0) {
+        broken_ = error;
+        state_.fetch_or(kBroken, std::memory_order_seq_cst);  // M1: broken, and why
+      }
+    }
+    drain([&](Task& task) { fail_task(task, error); });
+  }
+};
+
+// ---- waiting -------------------------------------------------------------------------------------
+
+/// Runs `task` in this thread if that is a worker of its pool and nobody has begun it: the waiter
+/// cannot go on before it anyway. It never runs anything else, for a stranger, even a child of the
+/// awaited task, might need a lock that the waiter holds. The caller has a reference.
+/// @throws DeadlockError if the stack is too short for it
+inline void adopt(Task& task) {
+  Worker* const worker = this_worker();
+  if (worker == nullptr || task.owner() != worker->pool.identity()) return;
+  if ((task.state() & Task::kClaimed) != 0) return;
+  if (worker->stack_reserve != nullptr && platform::stack_left(worker->stack_reserve) == 0) {
+    throw DeadlockError(
+        "too many nested waits: the stack of this worker is too short to run the awaited task; "
+        "wait for it outside of tasks, or wait less deeply");
+  }
+  // Taken off the deque if it is on top, so that no finished tasks pile up in it.
+  const bool was_newest = worker->deque.pop_if_newest(task);
+  if (task.try_claim()) {
+    task.run_and_finish(was_newest);
+  } else if (was_newest) {
+    task.release();
+  }
+}
+
+/// Waits for one task: the only way to do so. False if the time limit passed first.
+/// @throws DeadlockError
+inline bool wait_for_task(Task& task, Deadline deadline) {
+  if (task.is_done()) return true;
+  if (!deadline.is_limited()) adopt(task);
+  return task.wait(deadline);
+}
+
+}  // namespace detail
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [12] Future: a handle on the outcome of a task.                                  needs 3, 4, 7, 11
+// =================================================================================================
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+/// What a Future can do without knowing the type of its result.
+class FutureBase {
+ public:
+  /// Whether this handle refers to a task. An empty one can be copied, compared, hashed and asked
+  /// valid(), done(), running(), cancelled(); all else throws InvalidStateError.
+  bool valid() const noexcept { return task_ != nullptr; }
+
+  /// Returned, failed or cancelled: final. What the task wrote happens before a true answer.
+  bool done() const noexcept { return task_ != nullptr && task_->is_done(); }
+
+  /// Begun and not done.
+  bool running() const noexcept { return task_ != nullptr && task_->is_running(); }
+
+  bool cancelled() const noexcept { return task_ != nullptr && task_->is_cancelled(); }
+
+  /// Cancels the task if nobody has begun it: then it is done at once, and its captures have been
+  /// destroyed in this thread. True if it is cancelled, now or before. Thread-safe.
+  /// @throws InvalidStateError if the handle is empty
+  bool cancel() const { return cancel_task(task()) != Cancelled::too_late; }
+
+  /// Cancels a pending task, or asks a running one to stop through its std::stop_token. True if it
+  /// cancelled the task, or was the first to ask. Thread-safe; stop callbacks run in this thread.
+  /// @throws InvalidStateError if the handle is empty
+  bool request_stop() const {
+    const Cancelled cancelled = cancel_task(task());
+    if (cancelled != Cancelled::too_late) return cancelled == Cancelled::now;
+    return !task_->is_done() && task_->request_stop();
+  }
+
+  /// Waits until done. In a task of the same pool it runs the awaited task itself if nobody has
+  /// begun it.
+  /// @throws InvalidStateError if the handle is empty; DeadlockError if the stack is too short
+  void wait() const { wait_for_task(task(), Deadline::never()); }
+
+  /// `ready` once done, for every final state; `timeout` if the limit passed first; never
+  /// `deferred`. @throws as wait()
+  std::future_status wait_for(Timeout limit) const { return wait_to(Deadline(limit)); }
+
+  /// The same until a point in time, of any clock.
+  template <class Clock, class Duration>
+  std::future_status wait_until(const std::chrono::time_point<Clock, Duration>& time) const {
+    // Another clock may be set while this waits: look at it from time to time.
+    constexpr auto slice = std::chrono::milliseconds(100);  // picked
+    for (;;) {
+      const auto now = Clock::now();
+      if (time <= now) return wait_for(std::chrono::nanoseconds(0));
+      const auto left = time - now;
+      if (std::is_same_v<Clock, platform::Clock> || left <= slice) return wait_for(left);
+      if (wait_for(slice) == std::future_status::ready) return std::future_status::ready;
+    }
+  }
+
+  /// The exception that the task threw; null if it returned, even if the value was taken. Waits.
+  /// @throws CancelledError, TimeoutError; InvalidStateError if the handle is empty; as wait()
+  std::exception_ptr exception(Timeout timeout = {}) const {
+    await(timeout);
+    if (task_->is_cancelled()) throw_cancelled();
+    return (task_->state() & Task::kFailed) != 0 ? error_of(*task_) : nullptr;
+  }
+
+ protected:
+  FutureBase() noexcept = default;
+  explicit FutureBase(Task* task) noexcept : task_(task) {}
+  FutureBase(const FutureBase& other) noexcept : task_(other.task_) {
+    if (task_ != nullptr) task_->retain();
+  }
+  FutureBase(FutureBase&& other) noexcept : task_(std::exchange(other.task_, nullptr)) {}
+  FutureBase& operator=(FutureBase other) noexcept {
+    std::swap(task_, other.task_);
+    return *this;
+  }
+  ~FutureBase() {
+    if (task_ != nullptr) task_->release();
+  }
+
+  [[noreturn]] static void throw_cancelled() {
+    throw CancelledError("the future was cancelled before its task began; it has no result");
+  }
+  [[noreturn]] static void throw_taken() {
+    throw InvalidStateError(
+        "the result was already taken, by get() or result() on an rvalue; share it by calling "
+        "result() on an lvalue");
+  }
+
+  Task& task() const {
+    if (task_ == nullptr) {
+      throw InvalidStateError(
+          "the future is empty: default-constructed, moved from, or emptied by get(); use one "
+          "that submit returned");
+    }
+    return *task_;
+  }
+
+  std::future_status wait_to(Deadline deadline) const {
+    const bool done = wait_for_task(task(), deadline);
+    return done ? std::future_status::ready : std::future_status::timeout;
+  }
+
+  /// @throws TimeoutError, and as wait()
+  void await(Timeout timeout) const {
+    if (task().is_done()) return;
+    if (wait_to(Deadline(timeout)) == std::future_status::ready) return;
+    throw TimeoutError(
+        "the future was not done within the time limit; wait longer, or cancel() it");
+  }
+
+  /// Of a done task. @throws CancelledError, and what the task threw
+  void rethrow_failure() const {
+    const std::uint64_t state = task_->state();
+    if ((state & Task::kCancelled) != 0) throw_cancelled();
+    if ((state & Task::kFailed) != 0) std::rethrow_exception(error_of(*task_));
+  }
+
+  Task* task_ = nullptr;
+};
+
+struct FutureAccess;
+
+template <class T>
+using ResultReference =
+    std::conditional_t<std::is_void_v<T>, void,
+                       std::conditional_t<std::is_reference_v<T>, T, std::add_const_t<T>&>>;
+
+}  // namespace detail
+
+/// A handle on the result of a task: what `submit` returns. Handles may be copied; all of them see
+/// the same outcome. Dropping one neither waits nor cancels, and a future outlives its executor.
+/// Equality, order and hash are by identity. All members are const but get(), result() on an rvalue
+/// and assignment; const members may be called on one object by several threads at once.
+template <class T>
+class Future : public detail::FutureBase {
+  static_assert(!std::is_rvalue_reference_v<T> && std::is_same_v<T, std::remove_cv_t<T>>,
+                "concurrent::Future<T>: T is void, an lvalue reference, or an object type "
+                "without const or volatile");
+
+ public:
+  /// Empty.
+  Future() noexcept = default;
+  Future(const Future&) noexcept = default;
+  Future(Future&&) noexcept = default;
+  Future& operator=(const Future&) noexcept = default;
+  Future& operator=(Future&&) noexcept = default;
+  ~Future() = default;
+
+  /// Waits, and then refers to the value or rethrows what the task threw; may be repeated. The
+  /// reference lives until the last handle is dropped or the value is taken.
+  /// @throws CancelledError; TimeoutError; InvalidStateError if the handle is empty or the value
+  /// was taken; DeadlockError as wait(); and what the task threw
+  detail::ResultReference<T> result(Timeout timeout = {}) const& {
+    await(timeout);
+    rethrow_failure();
+    if ((task_->state() & detail::Task::kTaken) != 0) throw_taken();
+    if constexpr (std::is_reference_v<T>) {
+      return *detail::result_of<T>(*task_);
+    } else if constexpr (!std::is_void_v<T>) {
+      return detail::result_of<T>(*task_);
+    }
+  }
+
+  /// The same as get().
+  T result(Timeout timeout = {}) && { return get(timeout); }
+
+  /// Waits, and then takes the value from all handles and empties this one. Of several takers one
+  /// gets it; afterwards result() and get() of the other handles throw InvalidStateError. Failures
+  /// and cancellation are never taken. Ends every reference that result() gave out.
+  /// @throws TimeoutError or DeadlockError, and this handle is as before; CancelledError,
+  /// InvalidStateError and what the task threw, and this handle is empty
+  T get(Timeout timeout = {}) {
+    await(timeout);
+    return Future(std::move(*this)).take();
+  }
+
+  friend bool operator==(const Future& a, const Future& b) noexcept { return a.task_ == b.task_; }
+  friend std::strong_ordering operator<=>(const Future& a, const Future& b) noexcept {
+    return std::compare_three_way()(a.task_, b.task_);
+  }
+
+ private:
+  friend struct detail::FutureAccess;
+  friend struct std::hash<Future>;
+
+  explicit Future(detail::Task* task) noexcept : FutureBase(task) {}
+
+  T take() {
+    rethrow_failure();
+    if (!task_->try_take()) throw_taken();
+    if constexpr (std::is_reference_v<T>) {
+      return *detail::result_of<T>(*task_);
+    } else if constexpr (!std::is_void_v<T>) {
+      struct Owned {
+        T& value;
+        ~Owned() { std::destroy_at(&value); }
+      } owned{detail::result_of<T>(*task_)};
+      return T(std::move(owned.value));
+    }
+  }
+};
+
+namespace detail {
+
+struct FutureAccess {
+  /// Takes over one reference.
+  template <class T>
+  static Future<T> make(Task& task) noexcept {
+    return Future<T>(&task);
+  }
+};
+
+}  // namespace detail
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+template <class T>
+struct std::hash<concurrent::Future<T>> {
+  std::size_t operator()(const concurrent::Future<T>& future) const noexcept {
+    return std::hash<const void*>()(future.task_);
+  }
+};
+
+// =================================================================================================
+// [13] MapFuture: the results of a map, and the scope in which it runs.            needs 3, 4, 7, 11
+// =================================================================================================
+//
+// A map is one block: inputs, callable, one slot per element, and one task per chunk of elements.
+// The word `progress` of a running chunk counts the elements that have ended; its element
+// `progress` has begun. So one operation ends an element, publishes it, begins the next and sees
+// whether that one was cancelled:
+//
+//     chunk   [ ended | ended | running | not begun | not begun ]        progress == 2
+//
+// A thread that waits for element i says so in awaited_ and then looks at the element; who ends an
+// element publishes it and then looks at awaited_. All four are seq_cst, so one of the two sees the
+// other. With open_chunks_ and whole_waiters_ it is the same.
+//
+//   B1  progress:       run_chunk, end_chunk -> is_ready     the slots below it
+//   B2  awaited_:       wait_for_element    <-> announce     above
+//   B3  open_chunks_:   end_chunk            -> is_over      all slots; no element runs any more
+//   B4  whole_waiters_: wait_for_chunks     <-> end_chunk    above
+//   B5  event_:         wake                 -> waiters      changes whenever somebody is woken
+//   B6  references_:    release              -> release      all uses come before the end
+
+namespace concurrent::inline CONCURRENT_ABI {
+
+/// How `map` runs.
+struct MapOptions {
+  /// For results, counted from the call of map: iteration and result() throw TimeoutError when it
+  /// has passed.
+  Timeout timeout = {};
+  /// Elements per task. Without it, chosen so that many short and few long elements run well.
+  std::optional<std::size_t> chunksize = {};
+};
+
+namespace detail {
+
+class MapBase;
+
+// A chunk of a map, as the pool sees it.
+struct alignas(kCacheLine) MapChunk : Task {
+  MapChunk() noexcept;
+
+  static constexpr std::uint64_t kStop = std::uint64_t{1} << 63U;
+
+  MapBase* map = nullptr;
+  std::size_t index = 0;
+  platform::Atomic<std::uint64_t> progress = 0;
+};
+
+// The maps whose elements run in this thread just now, innermost first.
+struct MapFrame {
+  const MapBase* map;
+  const MapFrame* outer;
+};
+
+CONCURRENT_VISIBLE inline thread_local constinit const MapFrame* map_frames = nullptr;
+
+enum class SlotState : unsigned char { pending, value, failed, cancelled, passed };
+
+// The part of a map's block that does not depend on types.
+class MapBase {
+ public:
+  MapBase(const MapBase&) = delete;
+  MapBase& operator=(const MapBase&) = delete;
+
+  std::size_t size() const noexcept { return size_; }
+  std::size_t completed() const noexcept {
+    // Relaxed: a counter. It is never behind an element that the caller has seen ready (B1).
+    return completed_.load(std::memory_order_relaxed);
+  }
+  bool is_over() const noexcept {
+    return open_chunks_.load(std::memory_order_seq_cst) == 0;  // B3, B4: all have ended
+  }
+
+  /// Gives the chunks to the pool. @throws as Pool::submit, and nothing is scheduled
+  void start(Pool& pool, std::size_t size, std::size_t chunk_size) {
+    size_ = size;
+    chunk_size_ = chunk_size;
+    const std::size_t chunks = size / chunk_size + (size % chunk_size != 0 ? 1 : 0);
+    if (chunks == 0) return;
+    chunks_ = std::make_unique<MapChunk[]>(chunks);
+    for (std::size_t i = 0; i < chunks; ++i) {
+      chunks_[i].map = this;
+      chunks_[i].index = i;
+      chunks_[i].set_owner(pool.identity());
+    }
+    // Relaxed: not shared yet.
+    open_chunks_.store(chunks, std::memory_order_relaxed);
+    references_.store(1 + chunks, std::memory_order_relaxed);
+    pool.submit_all(chunks, [&](std::size_t i) -> Task& { return chunks_[i]; });
+    chunk_count_ = chunks;
+  }
+
+  /// Cancels what has not begun. True if that was anything.
+  bool cancel() noexcept {
+    bool any = false;
+    for (std::size_t i = chunk_count_; i-- > 0;) {
+      MapChunk& chunk = chunks_[i];
+      const Cancelled cancelled = cancel_task(chunk);
+      if (cancelled == Cancelled::now) any = true;
+      if (cancelled != Cancelled::too_late) continue;
+      const std::uint64_t before =
+          chunk.progress.fetch_or(MapChunk::kStop, std::memory_order_acq_rel);  // B1: stop there
+      if ((before & MapChunk::kStop) == 0 && before + 1 < length(chunk)) any = true;
+    }
+    return any;
+  }
+
+  bool is_ready(std::size_t i) const noexcept {
+    const MapChunk& chunk = chunks_[i / chunk_size_];
+    const std::uint64_t word =
+        chunk.progress.load(std::memory_order_seq_cst);  // B1, B2: how far it is
+    return (word & ~MapChunk::kStop) > i - first(chunk);
+  }
+
+  /// Waits for one element; a worker of the pool runs its whole chunk if nobody has begun it.
+  /// One thread at a time. @throws DeadlockError
+  bool wait_for_element(std::size_t i, Deadline deadline) {
+    if (is_ready(i)) return true;
+    if (!deadline.is_limited()) adopt(chunks_[i / chunk_size_]);
+    awaited_.store(i + 1, std::memory_order_seq_cst);  // B2: say it, then look
+    const bool ready = sleep_until([&] { return is_ready(i); }, deadline);
+    awaited_.store(0, std::memory_order_relaxed);  // a hint from here on
+    return ready;
+  }
+
+  /// Waits until no more than `left` chunks have not ended. Any thread.
+  bool wait_for_chunks(std::size_t left, Deadline deadline) noexcept {
+    const auto is_ready = [&] {
+      return open_chunks_.load(std::memory_order_seq_cst) <= left;  // B3, B4: then look
+    };
+    if (is_ready()) return true;
+    // Relaxed: only raised, and before the caller says that it waits.
+    if (left != 0) enough_.store(left, std::memory_order_relaxed);
+    whole_waiters_.fetch_add(1, std::memory_order_seq_cst);  // B4: say it, ...
+    const bool ready = sleep_until(is_ready, deadline);
+    whole_waiters_.fetch_sub(1, std::memory_order_relaxed);  // a hint from here on
+    return ready;
+  }
+
+  /// In a worker of the pool: runs the chunks that nobody has begun. @throws DeadlockError
+  void adopt_all() {
+    for (std::size_t i = 0; i < chunk_count_; ++i) adopt(chunks_[i]);
+  }
+
+  /// How many chunks of this map are running in the calling thread.
+  std::size_t running_here() const noexcept {
+    std::size_t count = 0;
+    for (const MapFrame* frame = map_frames; frame != nullptr; frame = frame->outer) {
+      if (frame->map == this) ++count;
+    }
+    return count;
+  }
+
+  void release() noexcept {
+    if (references_.load(std::memory_order_acquire) == 1 ||          // B6: the only one left
+        references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // B6: the last of several
+      delete this;
+    }
+  }
+
+  /// Destroys callable and inputs. Call once, when all chunks have ended.
+  virtual void destroy_inputs() noexcept = 0;
+
+ protected:
+  MapBase() noexcept = default;
+  virtual ~MapBase() = default;
+
+  std::size_t first(const MapChunk& chunk) const noexcept { return chunk.index * chunk_size_; }
+  std::size_t length(const MapChunk& chunk) const noexcept {
+    return std::min(chunk_size_, size_ - first(chunk));
+  }
+
+  /// After `ended` elements of a chunk: publishes them. False if the next must not begin.
+  bool begin_next(MapChunk& chunk, std::size_t ended) noexcept {
+    if (ended == length(chunk)) return false;
+    const std::uint64_t before =
+        chunk.progress.fetch_add(1, std::memory_order_seq_cst);  // B1, B2: publish, then look
+    announce(first(chunk) + ended - 1, 1);
+    if ((before & MapChunk::kStop) == 0) return true;
+    abandon_rest(chunk, ended, nullptr);
+    return false;
+  }
+
+  /// After the last element of a chunk.
+  void end_chunk(MapChunk& chunk) noexcept {
+    const std::size_t elements = length(chunk);
+    completed_.fetch_add(elements, std::memory_order_relaxed);     // ordered by the next line
+    chunk.progress.exchange(elements, std::memory_order_seq_cst);  // B1, B2: publish, then look
+    announce(first(chunk), elements);
+    const std::size_t left =
+        open_chunks_.fetch_sub(1, std::memory_order_seq_cst) - 1;     // B3, B4: publish, then look
+    if (whole_waiters_.load(std::memory_order_seq_cst) == 0) return;  // B4: nobody waits
+    if (left <= enough_.load(std::memory_order_relaxed)) wake();
+  }
+
+  /// Ends the elements of a chunk from `begin` on without running them.
+  virtual void abandon_rest(MapChunk& chunk, std::size_t begin,
+                            const std::exception_ptr* error) noexcept = 0;
+  virtual void run_chunk(MapChunk& chunk) noexcept = 0;
+
+ private:
+  friend struct MapChunk;
+
+  static std::uint64_t run(Task& task) noexcept {
+    MapChunk& chunk = static_cast<MapChunk&>(task);
+    const MapFrame frame{chunk.map, map_frames};
+    map_frames = &frame;
+    chunk.map->run_chunk(chunk);
+    map_frames = frame.outer;
+    return 0;
+  }
+  static std::uint64_t abandon(Task& task, const std::exception_ptr* error) noexcept {
+    MapChunk& chunk = static_cast<MapChunk&>(task);
+    chunk.map->abandon_rest(chunk, 0, error);
+    chunk.map->end_chunk(chunk);
+    return 0;
+  }
+  static void destroy(Task& task, std::uint64_t) noexcept {
+    static_cast<MapChunk&>(task).map->release();
+  }
+  static constexpr TaskOperations kOperations = {&run, &abandon, &destroy, nullptr};
+
+  void announce(std::size_t begin, std::size_t count) noexcept {
+    const std::size_t awaited = awaited_.load(std::memory_order_seq_cst);  // B2: who waits?
+    if (awaited > begin && awaited <= begin + count) wake();
+  }
+
+  void wake() noexcept {
+    event_.fetch_add(1, std::memory_order_release);  // B5: no sleep on the old value
+    platform::wake_all(event_);
+  }
+
+  template <class IsReady>
+  bool sleep_until(IsReady is_ready, Deadline deadline) noexcept {
+    constexpr int pauses = 200;  // picked: a few microseconds
+    for (int i = 0; i < pauses && !deadline.only_tests(); ++i) {
+      if (is_ready()) return true;
+      platform::pause();
+    }
+    for (;;) {
+      const std::uint32_t event = event_.load(std::memory_order_acquire);  // B5: before looking
+      if (is_ready()) return true;
+      if (deadline.has_passed()) return false;
+      platform::sleep_while_equal(event_, event, deadline.time());
+    }
+  }
+
+  std::size_t size_ = 0;
+  std::size_t chunk_size_ = 1;
+  std::size_t chunk_count_ = 0;
+  std::unique_ptr<MapChunk[]> chunks_;
+
+  platform::Atomic<std::size_t> references_ = 1;  // the MapFuture's, and one for each chunk
+  platform::Atomic<std::size_t> awaited_ = 0;     // the element that is waited for, plus one
+  platform::Atomic<std::size_t> enough_ = 0;      // open chunks at which whole waiters are woken
+  platform::Atomic<std::uint32_t> whole_waiters_ = 0;
+  platform::Atomic<std::uint32_t> event_ = 0;
+  alignas(kCacheLine) platform::Atomic<std::size_t> open_chunks_ = 0;
+  platform::Atomic<std::size_t> completed_ = 0;
+};
+
+inline MapChunk::MapChunk() noexcept : Task(MapBase::kOperations, nullptr, 1) {}
+
+// The part that knows the results.
+template <class Value>
+class MapState : public MapBase {
+ public:
+  explicit MapState(Deadline deadline) noexcept : deadline_(deadline) {}
+
+  // ---- of the one thread that iterates ----
+
+  bool at_end() const noexcept { return cursor_ == size(); }
+  Value& current() { return await(cursor_); }
+
+  /// Does not wait. An element that is ready is destroyed.
+  void advance() {
+    if (is_ready(cursor_)) pass(slots_[cursor_]);
+    ++cursor_;
+  }
+
+  /// Takes all results. What throws takes nothing.
+  std::vector<Value> take_all() {
+    if (cursor_ != 0) {
+      throw InvalidStateError(
+          "results of the map were passed or taken already; call result() before iterating, once");
+    }
+    for (std::size_t i = 0; i < size(); ++i) await(i);
+    wait_for_chunks(0, Deadline::never());
+    std::vector<Value> values;
+    values.reserve(size());
+    for (std::size_t i = 0; i < size(); ++i) {
+      values.push_back(std::move_if_noexcept(slots_[i].value));
+    }
+    for (; cursor_ < size(); ++cursor_) pass(slots_[cursor_]);
+    return values;
+  }
+
+  // Iterated, or waited for with a limit: then leaving the scope cancels. Relaxed: whoever leaves
+  // the scope has the map to itself.
+  void touch() noexcept { touched_.store(true, std::memory_order_relaxed); }
+  bool is_touched() const noexcept { return touched_.load(std::memory_order_relaxed); }
+
+ protected:
+  struct Slot {
+    union {
+      Value value;
+      std::exception_ptr error;
+    };
+    SlotState state = SlotState::pending;  // written by who runs the chunk, read behind B1
+
+    Slot() noexcept {}
+    Slot(const Slot&) = delete;
+    Slot& operator=(const Slot&) = delete;
+    ~Slot() {
+      if (state == SlotState::value) std::destroy_at(&value);
+      if (state == SlotState::failed) std::destroy_at(&error);
+    }
+  };
+
+  void make_slots(std::size_t count) { slots_ = std::make_unique<Slot[]>(count); }
+
+  /// Builds the result of element `i`, or keeps what call() throws.
+  template <class Call>
+  void compute(std::size_t i, Call call) noexcept {
+    Slot& slot = slots_[i];
+    try {
+      if constexpr (std::is_void_v<decltype(call())>) {
+        call();
+        ::new (static_cast<void*>(&slot.value)) Value();
+      } else {
+        ::new (static_cast<void*>(&slot.value)) Value(call());
+      }
+      slot.state = SlotState::value;
+    } catch (...) { fail(slot, std::current_exception()); }
+  }
+
+  void abandon_rest(MapChunk& chunk, std::size_t begin,
+                    const std::exception_ptr* error) noexcept override {
+    for (std::size_t i = begin; i < length(chunk); ++i) {
+      Slot& slot = slots_[first(chunk) + i];
+      if (error != nullptr) {
+        fail(slot, *error);
+      } else {
+        slot.state = SlotState::cancelled;
+      }
+    }
+  }
+
+ private:
+  /// @throws TimeoutError, CancelledError, what the element threw
+  Value& await(std::size_t i) {
+    if (!wait_for_element(i, deadline_)) {
+      throw TimeoutError(
+          "a result of the map was not ready within its time limit; it may be asked for again, "
+          "and cancel() stops the rest");
+    }
+    Slot& slot = slots_[i];
+    if (slot.state == SlotState::failed) std::rethrow_exception(slot.error);
+    if (slot.state == SlotState::cancelled) {
+      throw CancelledError("this element of the map was cancelled before it began");
+    }
+    return slot.value;
+  }
+
+  static void fail(Slot& slot, const std::exception_ptr& error) noexcept {
+    ::new (static_cast<void*>(&slot.error)) std::exception_ptr(error);
+    slot.state = SlotState::failed;
+  }
+
+  static void pass(Slot& slot) noexcept {
+    std::destroy_at(&slot);
+    ::new (static_cast<void*>(&slot)) Slot();
+    slot.state = SlotState::passed;
+  }
+
+  platform::Atomic<bool> touched_ = false;
+  Deadline deadline_;
+  std::size_t cursor_ = 0;  // of the one thread that iterates
+  std::unique_ptr<Slot[]> slots_;
+};
+
+// ---- inputs --------------------------------------------------------------------------------------
+
+template <class View>
+inline constexpr bool kIsKept = false;
+template <class Container>
+inline constexpr bool kIsKept<std::ranges::owning_view<Container>> = true;
+
+template <class View>
+inline constexpr bool kIsEndless =
+    std::is_same_v<std::ranges::sentinel_t<View>, std::unreachable_sentinel_t>;
+
+// What a map holds of a range: forward ranges as they are, input-only ones drawn into a vector.
+template <class View>
+struct HeldAs {
+  using type = std::ranges::owning_view<std::vector<std::ranges::range_value_t<View>>>;
+};
+template <std::ranges::forward_range View>
+struct HeldAs<View> {
+  using type = View;
+};
+template <class Range>
+using HeldView = typename HeldAs<std::views::all_t<Range>>::type;
+
+// Elements as they stand, if the callable takes them so; otherwise those of kept containers as
+// rvalues.
+template <class F, class... Views>
+inline constexpr bool kTakesElements =
+    std::is_invocable_v<F&, std::ranges::range_reference_t<Views>...>;
+
+template <class View, bool as_they_stand>
+using MapElement =
+    std::conditional_t<as_they_stand || !kIsKept<View>, std::ranges::range_reference_t<View>,
+                       std::ranges::range_rvalue_reference_t<View>>;
+
+template <class F, class... Views>
+concept Mappable = std::is_invocable_v<F&, MapElement<Views, kTakesElements<F, Views...>>...>;
+
+template <class F, class... Views>
+using MapResult =
+    std::decay_t<std::invoke_result_t<F&, MapElement<Views, kTakesElements<F, Views...>>...>>;
+
+/// A forward range, and where its chunks begin.
+template <std::ranges::forward_range View>
+class MapInput {
+ public:
+  using Iterator = std::ranges::iterator_t<View>;
+
+  explicit MapInput(View&& view) : view_(std::move(view)), begin_(std::ranges::begin(view_)) {}
+  MapInput(const MapInput&) = delete;
+  MapInput& operator=(const MapInput&) = delete;
+
+  /// Elements, up to `limit`.
+  std::size_t count(std::size_t limit) {
+    if constexpr (kIsEndless<View>) {
+      return limit;
+    } else if constexpr (std::ranges::sized_range<View>) {
+      return static_cast<std::size_t>(
+          std::min<std::uintmax_t>(limit, static_cast<std::uintmax_t>(std::ranges::size(view_))));
+    } else {
+      std::size_t found = 0;
+      for (Iterator at = begin_; found < limit && at != std::ranges::end(view_); ++at) ++found;
+      return found;
+    }
+  }
+
+  /// Finds the beginnings of chunks, where they cannot be computed.
+  void cut(std::size_t size, std::size_t chunk_size) {
+    if constexpr (!std::ranges::random_access_range<View>) {
+      Iterator at = begin_;
+      for (std::size_t i = 0; i < size; ++i) {
+        if (i != 0) ++at;
+        if (i % chunk_size == 0) chunk_begins_.push_back(at);
+      }
+    }
+  }
+
+  Iterator begin_of(std::size_t chunk, std::size_t first) const {
+    if constexpr (std::ranges::random_access_range<View>) {
+      return begin_ + static_cast<std::ranges::range_difference_t<View>>(first);
+    } else {
+      return chunk_begins_[chunk];
+    }
+  }
+
+ private:
+  View view_;
+  Iterator begin_;
+  std::vector<Iterator> chunk_begins_;
+};
+
+/// Draws an input-only range, in step with the others of the same map.
+template <class View>
+class MapDrawing {
+ public:
+  static constexpr bool kDraws = !std::ranges::forward_range<View>;
+
+  explicit MapDrawing(View&& view) : view_(std::move(view)) {}
+
+  void begin() {
+    if constexpr (kDraws) at_.emplace(std::ranges::begin(view_));
+  }
+  bool is_at_end() {
+    if constexpr (kDraws) return *at_ == std::ranges::end(view_);
+    return false;
+  }
+  void draw() {
+    if constexpr (kDraws) drawn_.emplace_back(**at_);
+  }
+  void advance() {
+    if constexpr (kDraws) ++*at_;
+  }
+  std::size_t count(std::size_t limit) {
+    if constexpr (kDraws)
+      return limit;
+    else
+      return MapInput<std::ranges::ref_view<View>>(std::ranges::ref_view<View>(view_)).count(limit);
+  }
+  auto held() {
+    if constexpr (kDraws)
+      return std::ranges::owning_view(std::move(drawn_));
+    else
+      return std::move(view_);
+  }
+
+ private:
+  struct Nothing {};
+
+  View view_;
+  std::conditional_t<kDraws, std::optional<std::ranges::iterator_t<View>>, Nothing> at_;
+  std::conditional_t<kDraws, std::vector<std::ranges::range_value_t<View>>, Nothing> drawn_;
+};
+
+/// Everything a map needs to run: the whole block.
+template <class Value, class F, class... Views>
+class MapWork final : public MapState<Value> {
+ public:
+  template <class G>
+  MapWork(Deadline deadline, G&& f, Views&&... views)
+      : MapState<Value>(deadline),
+        inputs_(std::in_place, std::forward<G>(f), std::move(views)...) {}
+
+  /// @throws as Pool::submit, and what the inputs throw; then nothing is scheduled
+  void begin(Pool& pool, std::optional<std::size_t> chunk_size) {
+    std::size_t size = std::numeric_limits<std::size_t>::max();
+    each_input([&](auto& input) { size = input.count(size); });
+    const std::size_t chunk = chunk_size.value_or(default_chunk_size(size, pool.max_workers()));
+    each_input([&](auto& input) { input.cut(size, chunk); });
+    this->make_slots(size);
+    this->start(pool, size, chunk);
+  }
+
+  void destroy_inputs() noexcept override { inputs_.reset(); }
+
+ private:
+  static constexpr bool kAsTheyStand = kTakesElements<F, Views...>;
+
+  struct Inputs {
+    template <class G>
+    explicit Inputs(G&& f, Views&&... from)
+        : callable(std::forward<G>(f)), views(std::move(from)...) {}
+
+    F callable;
+    std::tuple<MapInput<Views>...> views;
+  };
+
+  /// Many chunks a worker, so that they end together, but none longer than is needed to make the
+  /// cost of a task small.
+  static std::size_t default_chunk_size(std::size_t size, int workers) noexcept {
+    constexpr std::size_t chunks_per_worker = 32;  // picked
+    constexpr std::size_t longest = 128;           // picked: a task costs less than 128 short calls
+    const std::size_t chunks = chunks_per_worker * static_cast<std::size_t>(workers);
+    return std::clamp<std::size_t>(size / chunks, 1, longest);
+  }
+
+  template <class Each>
+  void each_input(Each each) {
+    std::apply([&](auto&... input) { (each(input), ...); }, inputs_->views);
+  }
+
+  template <class View>
+  static MapElement<View, kAsTheyStand> element(std::ranges::iterator_t<View>& at) {
+    if constexpr (kAsTheyStand || !kIsKept<View>) {
+      return *at;
+    } else {
+      return std::ranges::iter_move(at);
+    }
+  }
+
+  void run_chunk(MapChunk& chunk) noexcept override {
+    std::size_t ended = 0;
+    try {
+      std::apply(
+          [&](auto&... input) {
+            run_elements(chunk, ended, input.begin_of(chunk.index, this->first(chunk))...);
+          },
+          inputs_->views);
+    } catch (...) {
+      // An iterator threw, so the rest of the chunk cannot be reached.
+      const std::exception_ptr error = std::current_exception();
+      this->abandon_rest(chunk, ended, &error);
+    }
+    this->end_chunk(chunk);
+  }
+
+  void run_elements(MapChunk& chunk, std::size_t& ended, std::ranges::iterator_t<Views>... at) {
+    const std::size_t first = this->first(chunk);
+    for (;;) {
+      this->compute(first + ended, [&]() -> decltype(auto) {
+        return std::invoke(inputs_->callable, element<Views>(at)...);
+      });
+      if (!this->begin_next(chunk, ++ended)) return;
+      (static_cast<void>(++at), ...);
+    }
+  }
+
+  std::optional<Inputs> inputs_;
+};
+
+template <class R>
+using MapValue = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
+
+struct MapAccess;
+
+}  // namespace detail
+
+/// The future of all results of a map, and a single-pass range over them in the order of the input.
+///
+/// It is a scope, for the map reads its ranges in place: the destructor, and assignment over it,
+/// wait. Untouched, until all has run; once iterated or waited for with a limit, what has not begun
+/// is cancelled first. cancel(), done(), completed(), size() and the waits may be called by any
+/// thread, iteration and result() by one. One that was moved from is empty: its members but
+/// valid(), done() and cancel() throw InvalidStateError.
+template <class R>
+class MapFuture {
+ public:
+  using value_type = detail::MapValue<R>;
+  class iterator;
+
+  MapFuture(MapFuture&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+  MapFuture& operator=(MapFuture&& other) noexcept {
+    if (this != &other) {
+      leave();
+      state_ = std::exchange(other.state_, nullptr);
+    }
+    return *this;
+  }
+  /// Waits until no element runs any more: see above. An element that drops its own map does not
+  /// wait for itself.
+  ~MapFuture() { leave(); }
+
+  bool valid() const noexcept { return state_ != nullptr; }
+
+  /// The next result. `*it` waits for it, and rethrows what the element threw, as often as asked;
+  /// `++it` goes on, behind a failure too, and destroys the element that it leaves.
+  iterator begin() {
+    state().touch();
+    return iterator(&state());
+  }
+  iterator end() { return iterator(nullptr); }
+
+  /// Waits, in order, and takes all results. Nothing for a map of void.
+  /// @throws the first failure in order; CancelledError; TimeoutError by the limit of the map;
+  /// InvalidStateError if results were passed or taken; DeadlockError if the stack is too short;
+  /// std::bad_alloc. What throws has taken nothing.
+  std::conditional_t<std::is_void_v<R>, void, std::vector<detail::MapValue<R>>> result() {
+    if constexpr (std::is_void_v<R>) {
+      static_cast<void>(state().take_all());
+    } else {
+      return state().take_all();
+    }
+  }
+
+  /// Waits until every element has ended. @throws DeadlockError if the stack is too short
+  void wait() const {
+    state().adopt_all();
+    state().wait_for_chunks(0, detail::Deadline::never());
+  }
+  /// `ready` or `timeout`.
+  std::future_status wait_for(Timeout limit) const {
+    state().touch();
+    const bool over = state().wait_for_chunks(0, detail::Deadline(limit));
+    return over ? std::future_status::ready : std::future_status::timeout;
+  }
+
+  /// Whether every element has ended.
+  bool done() const noexcept { return state_ != nullptr && state_->is_over(); }
+
+  /// Cancels the elements that have not begun. True if there were any.
+  bool cancel() const noexcept { return state_ != nullptr && state_->cancel(); }
+
+  /// The number of elements.
+  std::size_t size() const { return state().size(); }
+
+  /// How many have ended: for a progress bar. Counts a chunk when it ends.
+  std::size_t completed() const { return state().completed(); }
+
+ private:
+  friend struct detail::MapAccess;
+  using State = detail::MapState<detail::MapValue<R>>;
+
+  explicit MapFuture(State* state) noexcept : state_(state) {}
+
+  State& state() const {
+    if (state_ == nullptr) { throw InvalidStateError("the MapFuture is empty: it was moved from"); }
+    return *state_;
+  }
+
+  void leave() noexcept {
+    if (state_ == nullptr) return;
+    if (state_->is_touched()) {
+      state_->cancel();
+    } else {
+      adopt_quietly();
+    }
+    const std::size_t mine = state_->running_here();
+    state_->wait_for_chunks(mine, detail::Deadline::never());
+    // Here, and not when the last task drops the block: callable and inputs end with the scope.
+    if (mine == 0) state_->destroy_inputs();
+    std::exchange(state_, nullptr)->release();
+  }
+
+  void adopt_quietly() noexcept {
+    try {
+      state_->adopt_all();
+    } catch (const DeadlockError&) {
+      // The stack is short. A destructor cannot say so: other workers must do it.
+    }
+  }
+
+  State* state_;
+};
+
+/// An input iterator: all copies stand at the same element.
+template <class R>
+class MapFuture<R>::iterator {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using iterator_concept = std::input_iterator_tag;
+  using value_type = detail::MapValue<R>;
+  using difference_type = std::ptrdiff_t;
+  using reference = value_type&;
+  using pointer = value_type*;
+
+  iterator() noexcept = default;
+
+  /// @throws what the element threw; CancelledError; TimeoutError; DeadlockError
+  reference operator*() const { return state_->current(); }
+  pointer operator->() const { return std::addressof(state_->current()); }
+
+  iterator& operator++() {
+    state_->advance();
+    return *this;
+  }
+  void operator++(int) { state_->advance(); }
+
+  friend bool operator==(const iterator& a, const iterator& b) noexcept {
+    return a.is_at_end() == b.is_at_end();
+  }
+
+ private:
+  friend class MapFuture;
+
+  explicit iterator(State* state) noexcept : state_(state) {}
+
+  bool is_at_end() const noexcept { return state_ == nullptr || state_->at_end(); }
+
+  State* state_ = nullptr;
+};
+
+namespace detail {
+
+struct MapAccess {
+  template <class R, class F, class... Views>
+  static MapFuture<R> start(Pool& pool, const MapOptions& options, Deadline deadline, F&& f,
+                            Views... views) {
+    using Work = MapWork<MapValue<R>, std::decay_t<F>, Views...>;
+    auto work = std::make_unique<Work>(deadline, std::forward<F>(f), std::move(views)...);
+    work->begin(pool, options.chunksize);
+    return MapFuture<R>(work.release());
+  }
+};
+
+template <class F, class... Ranges>
+using MapResultOf = MapResult<std::decay_t<F>, HeldView<Ranges>...>;
+
+// Draws the input-only ranges, all of them step by step, up to the shortest.
+template <class... Views>
+void draw_all(MapDrawing<Views>&... drawings) {
+  std::size_t limit = std::numeric_limits<std::size_t>::max();
+  ((limit = drawings.count(limit)), ...);
+  for (std::size_t i = 0; i < limit; ++i) {
+    if (i == 0) {
+      (drawings.begin(), ...);
+    } else {
+      (drawings.advance(), ...);
+    }
+    if ((drawings.is_at_end() || ...)) return;
+    (drawings.draw(), ...);
+  }
+}
+
+template <class F, class... Views>
+auto start_map(Pool& pool, const MapOptions& options, F&& f, Views... views) {
+  static_assert(!(kIsEndless<Views> && ...),
+                "concurrent: map needs a range that ends; put std::views::take(n) behind it");
+  using R = MapResult<std::decay_t<F>, typename HeldAs<Views>::type...>;
+  constexpr auto largest = static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max());
+  if (options.chunksize && (*options.chunksize == 0 || *options.chunksize > largest)) {
+    throw std::invalid_argument(
+        "concurrent::MapOptions: chunksize must be positive; leave it out for a good one");
+  }
+  const Deadline deadline(options.timeout);
+  pool.require_open();
+  if constexpr ((std::ranges::forward_range<Views> && ...)) {
+    return MapAccess::start<R>(pool, options, deadline, std::forward<F>(f), std::move(views)...);
+  } else {
+    std::tuple<MapDrawing<Views>...> drawings(std::move(views)...);
+    return std::apply(
+        [&](auto&... drawing) {
+          draw_all(drawing...);
+          return MapAccess::start<R>(pool, options, deadline, std::forward<F>(f),
+                                     drawing.held()...);
+        },
+        drawings);
+  }
+}
+
+}  // namespace detail
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [14] ThreadPoolExecutor.                                        needs 3, 4, 5, 7, 11, 12, 13
+// =================================================================================================
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+#if defined(__cpp_lib_jthread)
+using StopSource = std::stop_source;
+using StopToken = std::stop_token;
+#else
+struct StopToken {};  // no callable takes it
+using StopSource = NoStopSource;
+#endif
+
+// Can be copied into the task, as std::thread does it.
+template <class T>
+concept DecayCopyable = std::is_constructible_v<std::decay_t<T>, T>;
+
+// Once copied, can be called with these arguments.
+template <class F, class... Args>
+concept PlainCallable = std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>;
+
+// The same with a std::stop_token in front.
+template <class F, class... Args>
+concept TokenCallable = std::is_invocable_v<std::decay_t<F>, StopToken, std::decay_t<Args>...>;
+
+// Asked in this order, so that a callable that takes the arguments is never tried with a token.
+template <class F, class... Args>
+concept Submittable = DecayCopyable<F> && (DecayCopyable<Args> && ...) &&
+                      (PlainCallable<F, Args...> || TokenCallable<F, Args...>);
+
+template <class F, class... Args>
+concept Postable = DecayCopyable<F> && (DecayCopyable<Args> && ...) && PlainCallable<F, Args...>;
+
+// What a future of this result holds: no top-level const, T for T&&, T& as it is.
+template <class R>
+using FutureResult = std::conditional_t<std::is_lvalue_reference_v<R>, R, std::remove_cvref_t<R>>;
+
+template <class F, class... Args>
+struct SubmitTraits {
+  using Result =
+      FutureResult<std::invoke_result_t<std::decay_t<F>, StopToken, std::decay_t<Args>...>>;
+  using Stop = StopSource;
+};
+template <class F, class... Args>
+  requires PlainCallable<F, Args...>
+struct SubmitTraits<F, Args...> {
+  using Result = FutureResult<std::invoke_result_t<std::decay_t<F>, std::decay_t<Args>...>>;
+  using Stop = NoStopSource;
+};
+
+CONCURRENT_VISIBLE inline constinit platform::Atomic<std::uint64_t> executor_count = 0;
+
+}  // namespace detail
+
+/// How `shutdown` ends an executor.
+struct ShutdownOptions {
+  /// Whether to wait until all workers have ended.
+  bool wait = true;
+  /// Whether to cancel what has not begun. What runs always finishes.
+  bool cancel_futures = false;
+};
+
+/// A pool of threads that runs what it is given, and hands out futures for it.
+///
+/// Threads start as they are needed, at most max_workers. Only they run tasks. The destructor is
+/// shutdown(): all that was accepted runs, then the threads end. All members but the destructor may
+/// be called by several threads at once, and by the pool's own tasks.
+class ThreadPoolExecutor {
+ public:
+  struct Options {
+    /// Threads at most. The default is what usable_cpus() says.
+    int max_workers = usable_cpus();
+    /// Threads are named `prefix_0`, ...; empty means "Executor-N".
+    std::string thread_name_prefix = {};
+    /// Runs once in each worker before its first task. If it throws, the pool is broken.
+    std::function<void()> initializer = {};
+  };
+
+  ThreadPoolExecutor();
+
+  /// @throws std::invalid_argument if max_workers is not positive
+  explicit ThreadPoolExecutor(Options options);
+
+  /// @throws std::invalid_argument outside 1..INT_MAX
+  explicit ThreadPoolExecutor(std::integral auto max_workers);
+
+  ThreadPoolExecutor(const ThreadPoolExecutor&) = delete;
+  ThreadPoolExecutor& operator=(const ThreadPoolExecutor&) = delete;
+
+  /// shutdown(); in one of its own tasks shutdown({.wait = false}), and then the workers finish the
+  /// queue and end by themselves.
+  ~ThreadPoolExecutor() {
+    pool_->begin_shutdown(false);
+    if (pool_->runs_this_thread()) {
+      pool_->detach();
+    } else {
+      pool_->join();
+    }
+    pool_->release();
+  }
+
+  /// Schedules fn(args...) and returns the future of its result. Callable and arguments are copied
+  /// or moved here, and the copies passed on as rvalues, as std::thread does it; std::ref passes a
+  /// reference. A callable that takes them only behind a std::stop_token gets one that
+  /// Future::request_stop() drives. The call happens before the task begins; callable and arguments
+  /// are destroyed before the future is done.
+  /// @throws ShutdownError after shutdown; BrokenThreadPool if an initializer failed;
+  /// std::bad_alloc; std::system_error if the pool has no thread and none can start; and what the
+  /// copies throw. What throws has scheduled nothing.
+  template <class F, class... Args>
+    requires detail::Submittable<F, Args...>
+  auto submit(F&& fn, Args&&... args) -> Future<typename detail::SubmitTraits<F, Args...>::Result> {
+    using Traits = detail::SubmitTraits<F, Args...>;
+    using Call = detail::CallTask<typename Traits::Result, detail::BoundCall<F, Args...>,
+                                  typename Traits::Stop>;
+    return detail::FutureAccess::make<typename Traits::Result>(
+        schedule<Call>(2, std::forward<F>(fn), std::forward<Args>(args)...));
+  }
+
+  /// Schedules fn(args...) without a future. What it throws goes to the handler that
+  /// set_unhandled_exception_handler() sets; shutdown({.cancel_futures = true}) drops it.
+  /// @throws as submit
+  template <class F, class... Args>
+    requires detail::Postable<F, Args...>
+  void post(F&& fn, Args&&... args) {
+    using Posted = detail::PostedCall<detail::BoundCall<F, Args...>>;
+    schedule<detail::CallTask<void, Posted, detail::NoStopSource>>(1, std::forward<F>(fn),
+                                                                   std::forward<Args>(args)...);
+  }
+
+  /// Calls fn with the elements of the ranges, zipped to the shortest, and returns the future of
+  /// all results. It schedules at once. Lvalue containers are read in place, views copied, rvalue
+  /// containers kept; input-only ranges are read here, in the calling thread. `fn` is copied once
+  /// and called by several workers at once.
+  /// @throws as submit; std::invalid_argument for a chunksize of zero; what the ranges throw. What
+  /// throws has scheduled nothing.
+  template <class F, std::ranges::input_range... Ranges>
+    requires(sizeof...(Ranges) > 0) && (std::ranges::viewable_range<Ranges> && ...) &&
+            detail::Mappable<std::decay_t<F>, detail::HeldView<Ranges>...>
+  auto map(MapOptions options, F&& fn, Ranges&&... ranges)
+      -> MapFuture<detail::MapResultOf<F, Ranges...>> {
+    return detail::start_map(*pool_, options, std::forward<F>(fn),
+                             std::views::all(std::forward<Ranges>(ranges))...);
+  }
+
+  template <class F, std::ranges::input_range... Ranges>
+    requires(sizeof...(Ranges) > 0) && (std::ranges::viewable_range<Ranges> && ...) &&
+            detail::Mappable<std::decay_t<F>, detail::HeldView<Ranges>...>
+  auto map(F&& fn, Ranges&&... ranges) -> MapFuture<detail::MapResultOf<F, Ranges...>> {
+    return map(MapOptions(), std::forward<F>(fn), std::forward<Ranges>(ranges)...);
+  }
+
+  template <class F, class T>
+    requires detail::Mappable<std::decay_t<F>, detail::HeldView<std::vector<T>>>
+  auto map(MapOptions options, F&& fn, std::initializer_list<T> items)
+      -> MapFuture<detail::MapResultOf<F, std::vector<T>>> {
+    return map(options, std::forward<F>(fn), std::vector<T>(items));
+  }
+
+  template <class F, class T>
+    requires detail::Mappable<std::decay_t<F>, detail::HeldView<std::vector<T>>>
+  auto map(F&& fn, std::initializer_list<T> items)
+      -> MapFuture<detail::MapResultOf<F, std::vector<T>>> {
+    return map(MapOptions(), std::forward<F>(fn), std::vector<T>(items));
+  }
+
+  /// Ends the executor: nothing more is accepted, what was accepted runs (or is cancelled), and
+  /// with `wait` this returns when all workers have ended. Idempotent.
+  /// @throws DeadlockError if called with `wait` by one of its own workers: then the shutdown has
+  /// begun, and the call does not wait
+  void shutdown(ShutdownOptions options = {}) {
+    pool_->begin_shutdown(options.cancel_futures);
+    if (!options.wait) return;
+    if (pool_->runs_this_thread()) {
+      throw DeadlockError(
+          "shutdown() in one of the executor's own tasks would wait for itself; the shutdown has "
+          "begun, call shutdown({.wait = false}) there");
+    }
+    pool_->join();
+  }
+
+  /// Threads that exist.
+  int worker_count() const noexcept { return pool_->worker_count(); }
+  /// Threads that may exist.
+  int max_workers() const noexcept { return pool_->max_workers(); }
+
+ private:
+  static int checked(int max_workers) {
+    if (max_workers <= 0) {
+      throw std::invalid_argument(
+          "concurrent::ThreadPoolExecutor: max_workers must be greater than 0; leave it out for "
+          "one worker per usable CPU");
+    }
+    return max_workers;
+  }
+
+  static std::string prefix_or_default(std::string prefix) {
+    if (!prefix.empty()) return prefix;
+    // Relaxed: only the number matters.
+    const std::uint64_t number = detail::executor_count.fetch_add(1, std::memory_order_relaxed);
+    return "Executor-" + std::to_string(number);
+  }
+
+  /// Makes a task and gives it to the pool.
+  template <class Call, class... From>
+  detail::Task& schedule(std::uint64_t references, From&&... from) {
+    pool_->require_open();  // before anything is moved from
+    detail::Task& task = Call::make(pool_->identity(), references, std::forward<From>(from)...);
+    try {
+      pool_->submit(task);
+    } catch (...) {
+      task.destroy_unscheduled();
+      throw;
+    }
+    return task;
+  }
+
+  detail::Pool* const pool_;
+};
+
+inline ThreadPoolExecutor::ThreadPoolExecutor() : ThreadPoolExecutor(Options()) {}
+
+inline ThreadPoolExecutor::ThreadPoolExecutor(Options options)
+    : pool_(new detail::Pool(checked(options.max_workers),
+                             prefix_or_default(std::move(options.thread_name_prefix)),
+                             std::move(options.initializer))) {}
+
+inline ThreadPoolExecutor::ThreadPoolExecutor(std::integral auto max_workers)
+    : ThreadPoolExecutor([&] {
+        // A number that is no int is as wrong as zero.
+        Options options{.max_workers = 0};
+        if (std::in_range<int>(max_workers)) options.max_workers = static_cast<int>(max_workers);
+        return options;
+      }()) {}
+
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [end] What only this header needs.
+// =================================================================================================
+
+#undef CONCURRENT_ABI
+#undef CONCURRENT_RECYCLES_NODES
+#undef CONCURRENT_SANITIZED
+#undef CONCURRENT_VISIBLE
+
+#endif  // CONCURRENT_EXECUTOR_HPP
