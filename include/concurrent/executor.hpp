@@ -35,15 +35,31 @@
 //     bool cancel() const;  bool request_stop() const;
 //     void wait() const;  std::future_status wait_for(Timeout) const;
 //     std::future_status wait_until(std::chrono::time_point<C, D>) const;
+//     void add_done_callback(fn) const;          // fn(Future<T>)
 //   };
 //
-//   struct MapOptions { Timeout timeout; std::optional<std::size_t> chunksize; };
+//   template <class T> class Promise {           // move-only
+//     Future<T> future() const;
+//     bool set_running_or_notify_cancel();
+//     void set_result(T);  void set_exception(std::exception_ptr);
+//   };
+//
+//   enum class ReturnWhen { all_completed, first_completed, first_exception };
+//   struct WaitOptions { Timeout timeout; ReturnWhen return_when; };
+//   template <class T> struct WaitResult { std::vector<Future<T>> done, not_done; };
+//   WaitResult<T> wait(range of Future<T>, WaitOptions = {});  void wait(Future<T1>, Future<T2>, ...);
+//   struct AsCompletedOptions { Timeout timeout; };
+//   AsCompleted<T> as_completed(range of Future<T>, AsCompletedOptions = {});
+//
+//   struct MapOptions { Timeout timeout; std::optional<std::size_t> chunksize, buffersize; };
 //   template <class R> class MapFuture {         // move-only; an input range; a scope
 //     iterator begin();  iterator end();
 //     std::vector<R> result();                   // void for a map of void
 //     void wait() const;  std::future_status wait_for(Timeout) const;
 //     bool valid() const noexcept;  bool done() const noexcept;  bool cancel() const noexcept;
 //     std::size_t size() const;  std::size_t completed() const;
+//     Future<R> future(std::size_t i) &;  std::vector<Future<R>> futures() &;
+//     void add_done_callback(fn) const;          // fn()
 //   };
 //
 //   struct ShutdownOptions { bool wait = true; bool cancel_futures = false; };
@@ -88,20 +104,22 @@
 //  5. Task::run_and_finish calls the callable, destroys it, builds the result in its place, and
 //     publishes that and drops the queue's reference in one operation (Task::finish).
 //  6. Who waits sees the word change (Task::wait): after a short spin it sleeps on the word itself,
-//     and only then does finish make a system call.
+//     and only then does finish make a system call. Callbacks, and the entries of those who wait
+//     for several tasks, hang on the task and are run by finish (Task::add, run_continuations).
 //  7. The last reference destroys result and node (Task::release); the memory goes to the free
 //     chain of the thread that dropped it.
 //
-// The state of a task is drawn in section 7, that of a chunk of a map in section 13. A worker is
+// The state of a task is drawn in section 7, that of a chunk of a map in section 15. A worker is
 // starting (running its initializer), busy, searching, or asleep: section 10.
 //
 // Waiting inside a task. An untimed wait for a task of the own pool that nobody has begun runs it
 // there and then (adopt), and never anything else: a stranger might need a lock that the waiter
-// holds. If somebody runs it already, the worker sleeps. A wait that cannot adopt (with a limit,
-// for another pool's task) sleeps too; no spare worker takes its place yet, so a pool whose workers
-// all wait in this way stands still. If the stack is short the wait throws DeadlockError.
+// holds. If somebody runs it already, the worker sleeps until it is done. A wait that cannot adopt
+// (for any of several, with a limit, for another pool's task or a promise, or with a short stack)
+// sleeps too, and says so (Blocked): its pool admits a spare worker meanwhile (section 11). The wait
+// that would close a cycle of sleeping workers throws DeadlockError instead (WaitGraph).
 //
-// Who may call what: section 14 for executors, 12 for futures, 13 for maps. In short: everything
+// Who may call what: section 16 for executors, 12 for futures, 13 for promises, 15 for maps. In short: everything
 // from everywhere, but iteration of one map from one thread, and assignment, get() and destructors
 // of one object as for any object.
 //
@@ -110,28 +128,35 @@
 //   label  written by                    read by                     what the edge carries
 //   T1     Task::finish                  Task::state, wait           the outcome, the task's writes
 //   T2     Task::release, finish         Task::release               all uses, before the end
-//   T3     Task::wait                    Task::finish                that somebody waits
+//   T3     Task::wait, add               Task::finish                that somebody waits
+//   T4     Task::set_runner              Task::runner                the worker that runs it
 //   D1     WorkDeque::push, pop          WorkDeque::steal            the task, its slot and ring
 //   D2     WorkDeque::pop                WorkDeque::steal            who gets the task; seq_cst
 //   D3     WorkDeque::steal, pop         WorkDeque::steal, pop       who gets the last task
 //   D4     WorkDeque::grow               WorkDeque::steal            the copied slots
 //   D5     WorkDeque::steal              WorkDeque::reserve          that the slot was read
-//   Q1     InjectionQueue::push, take    has_tasks                   that there are tasks
+//   Q1     InjectionQueue::push, drop    has_tasks                   that there are tasks
 //   P1     queues, IdleWorkers           IdleWorkers, queues         a task or a sleeper; seq_cst
 //   P2     Parker::unpark                Parker::park                that the sleeper is chosen
 //   M1     begin_shutdown, break_down    submit, workers             closed; broken, and why
 //   M2     WorkerTable::add              WorkerTable::count          the worker behind an index
 //   M3     Pool::release                 Pool::release               all uses, before the end
+//   W1     CompletionGroup::run          take_finished               the entries that are done
+//   W2     CompletionGroup::run          wait_for_more               that there is something
 //   B1     begin_next, end_chunk         is_ready, cancel            the results below `progress`
 //   B2     wait_for_element, begin_next  announce, is_ready          that somebody waits; seq_cst
-//   B3     end_chunk                     is_over, wait_for_chunks    all results; no element runs
-//   B4     wait_for_chunks, end_chunk    end_chunk, is_over          that somebody waits; seq_cst
+//   B3     end_chunk                     is_over, sleep_until_left   all results; no element runs
+//   B4     sleep_until_left, end_chunk   end_chunk, is_over          that somebody waits; seq_cst
 //   B5     wake                          sleep_until                 that something has changed
 //   B6     MapBase::release              MapBase::release            all uses, before the end
+//   B7     MapHandles::set; begin_next   MapHandles::find; has_begun  a handle, a begin; seq_cst
 //
-// Locks: Pool::join_mutex_ before Pool::mutex_; the mutexes of IdleWorkers, Depot and the handler
-// of unhandled exceptions are leaves. No user code runs under any of them: no callable, no
-// destructor of a capture, no handler.
+// Locks: Pool::join_mutex_ before Pool::mutex_; the mutexes of IdleWorkers, Depot, WaitGraph, of
+// continuations and of the handler of unhandled exceptions are leaves. No user code runs under any
+// of them: no callable, no callback, no destructor of a capture, no handler.
+//
+// fork(): the process-wide mutexes are held across it, so they are free in the child. Pools are not
+// touched there: submit throws BrokenExecutor, the destructor leaves the copy as it is.
 //
 // Shutdown:
 //  1. begin_shutdown sets kClosed under mutex_. An outside submit checks it under the same mutex, so
@@ -141,7 +166,8 @@
 //  3. All sleepers are woken. A worker ends when it sees kClosed and then all queues empty
 //     (may_leave); what runs goes on, and its worker looks again after it.
 //  4. join waits for the threads, one joiner at a time. The destructor does the same, and in one of
-//     the pool's own tasks it detaches the threads instead: the last one deletes the Pool.
+//     the pool's own tasks it detaches the threads instead: the last one deletes the Pool. Spares
+//     that have retired are woken like sleepers (3), and end.
 //
 // What may throw: submit, post and map, before anything is scheduled: bad_alloc (node, deque, ring
 // of the injection queue, slots of a map), system_error (no thread at all), ShutdownError,
@@ -152,8 +178,8 @@
 // seq_cst deque of Chase and Lev, one injection queue, reference counts by read-modify-write.
 //
 // Sections: foundations 1-7 (configuration, platform, errors, time, processors, node memory, task),
-// queues 8-10 (work deque, injection queue, parking), machine 11 (pool), surface 12-14 (Future,
-// MapFuture, ThreadPoolExecutor).
+// queues 8-10 (work deque, injection queue, parking), machine 11 (pool), surface 12-16 (Future,
+// Promise, wait and as_completed, MapFuture, ThreadPoolExecutor).
 #if defined(CONCURRENT_EXECUTOR_HPP)
 #if CONCURRENT_VERSION_MAJOR != 0 || CONCURRENT_VERSION_MINOR != 1 || CONCURRENT_VERSION_PATCH != 0
 #error "Two versions of concurrent/executor.hpp in one translation unit: check the include paths."
@@ -178,6 +204,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <exception>
 #include <functional>
 #include <future>
@@ -190,7 +217,6 @@
 #include <optional>
 #include <ranges>
 #include <stdexcept>
-#include <stop_token>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -199,7 +225,10 @@
 #include <utility>
 #include <variant>
 #include <vector>
-
+#include <version>
+#if defined(__cpp_lib_jthread)
+#include <stop_token>
+#endif
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <sched.h>
@@ -258,6 +287,13 @@
 #define CONCURRENT_VISIBLE
 #endif
 
+// The mutex of mingw's libstdc++ has no constexpr constructor.
+#if defined(_WIN32)
+#define CONCURRENT_CONSTINIT
+#else
+#define CONCURRENT_CONSTINIT constinit
+#endif
+
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
 
@@ -280,8 +316,7 @@ inline constexpr std::size_t kCacheLine = 64;
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail::platform {
 
-template <class T>
-using Atomic = std::atomic<T>;
+template <class T> using Atomic = std::atomic<T>;
 using Mutex = std::mutex;
 using Lock = std::lock_guard<std::mutex>;
 using Thread = std::thread;
@@ -301,6 +336,19 @@ inline void pause() noexcept {
 }
 
 inline void yield() noexcept { std::this_thread::yield(); }
+
+inline Thread::id this_thread_id() noexcept { return std::this_thread::get_id(); }
+
+/// How often this process has forked, counted in the child by the handlers that `at_fork` installs.
+CONCURRENT_VISIBLE inline constinit Atomic<std::uint64_t> fork_count = 0;
+
+/// Installs handlers around fork(): locks before, unlocks after it in both processes.
+inline void at_fork([[maybe_unused]] void (*lock)(), [[maybe_unused]] void (*unlock)(),
+                    [[maybe_unused]] void (*unlock_in_child)()) noexcept {
+#if !defined(_WIN32)
+  pthread_atfork(lock, unlock, unlock_in_child);
+#endif
+}
 
 /// The Worker that the calling thread is, or null. Set and cleared by the worker itself.
 CONCURRENT_VISIBLE inline thread_local constinit void* this_worker = nullptr;
@@ -343,8 +391,7 @@ void sleep_while_equal(Atomic<Word>& word, std::uint32_t value, Clock::time_poin
             nullptr, FUTEX_BITSET_MATCH_ANY);
 }
 
-template <class Word>
-void wake_all(Atomic<Word>& word) noexcept {
+template <class Word> void wake_all(Atomic<Word>& word) noexcept {
   ::syscall(SYS_futex, futex_address(word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG,
             std::numeric_limits<int>::max(), nullptr, nullptr, 0);
 }
@@ -376,8 +423,7 @@ void sleep_while_equal(Atomic<Word>& word, std::uint32_t value, Clock::time_poin
   }
 }
 
-template <class Word>
-void wake_all(Atomic<Word>& word) {
+template <class Word> void wake_all(Atomic<Word>& word) {
   SleepBucket& bucket = sleep_bucket(&word);
   // Whoever has seen the old value is asleep, or holds the mutex and is about to be.
   { const std::lock_guard lock(bucket.mutex); }
@@ -419,8 +465,9 @@ class SignalsBlocked {
 inline void name_this_thread(const std::string& prefix, int number) {
 #if defined(__linux__) || defined(__APPLE__)
   constexpr std::size_t longest = 15;
-  const std::string suffix = "_" + std::to_string(number);
-  std::size_t length = std::min(prefix.size(), longest - suffix.size());
+  // Not "_" + ...: g++ 12 warns about that at -O3 (GCC bug 105651).
+  const std::string suffix = std::string(1, '_').append(std::to_string(number));
+  std::size_t length = std::min({prefix.size(), prefix.find('\0'), longest - suffix.size()});
   const auto is_continuation = [&](std::size_t at) {
     return at < prefix.size() && (static_cast<unsigned char>(prefix[at]) & 0xC0U) == 0x80U;
   };
@@ -494,64 +541,34 @@ inline int affinity_cpus() noexcept {
 namespace concurrent::inline CONCURRENT_ABI {
 
 /// The base of all errors of this library.
-class CONCURRENT_VISIBLE Error : public std::runtime_error {
- public:
+struct CONCURRENT_VISIBLE Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
-
+// clang-format off
 /// The task of a future was cancelled before it began.
-class CONCURRENT_VISIBLE CancelledError : public Error {
- public:
-  using Error::Error;
-};
-
+struct CONCURRENT_VISIBLE CancelledError : Error { using Error::Error; };
 /// A time limit passed before the thing waited for was done.
-class CONCURRENT_VISIBLE TimeoutError : public Error {
- public:
-  using Error::Error;
-};
-
+struct CONCURRENT_VISIBLE TimeoutError : Error { using Error::Error; };
 /// The call does not fit the state: an empty handle, a result that was taken.
-class CONCURRENT_VISIBLE InvalidStateError : public Error {
- public:
-  using Error::Error;
-};
-
+struct CONCURRENT_VISIBLE InvalidStateError : Error { using Error::Error; };
 /// A promise was dropped before it was kept.
-class CONCURRENT_VISIBLE BrokenPromise : public Error {
- public:
-  using Error::Error;
-};
-
+struct CONCURRENT_VISIBLE BrokenPromise : Error { using Error::Error; };
 /// Work was given to an executor after its shutdown.
-class CONCURRENT_VISIBLE ShutdownError : public Error {
- public:
-  using Error::Error;
-};
-
-/// The call would wait for itself.
-class CONCURRENT_VISIBLE DeadlockError : public Error {
- public:
-  using Error::Error;
-};
-
+struct CONCURRENT_VISIBLE ShutdownError : Error { using Error::Error; };
+/// The wait would never end, or would need a thread that cannot start.
+struct CONCURRENT_VISIBLE DeadlockError : Error { using Error::Error; };
 /// The executor cannot run work any more.
-class CONCURRENT_VISIBLE BrokenExecutor : public Error {
- public:
-  using Error::Error;
-};
-
+struct CONCURRENT_VISIBLE BrokenExecutor : Error { using Error::Error; };
 /// An initializer threw; the exception it threw is nested.
-class CONCURRENT_VISIBLE BrokenThreadPool : public BrokenExecutor, public std::nested_exception {
- public:
+struct CONCURRENT_VISIBLE BrokenThreadPool : BrokenExecutor, std::nested_exception {
   using BrokenExecutor::BrokenExecutor;
 };
+// clang-format on
 
 namespace detail {
 
 /// An object that is never destroyed: static executors and futures work until the process ends.
-template <class T>
-union NeverDestroyed {
+template <class T> union NeverDestroyed {
   T object;
   constexpr NeverDestroyed() : object() {}
   constexpr ~NeverDestroyed() {}
@@ -564,7 +581,8 @@ struct HandlerSlot {
   std::shared_ptr<UnhandledExceptionHandler> handler;  // guarded by mutex; null is the default
 };
 
-CONCURRENT_VISIBLE inline constinit NeverDestroyed<HandlerSlot> unhandled_exception_handler;
+CONCURRENT_VISIBLE inline CONCURRENT_CONSTINIT NeverDestroyed<HandlerSlot>
+    unhandled_exception_handler;
 
 inline void print_unhandled_exception(const std::exception_ptr& error) noexcept {
   try {
@@ -646,7 +664,13 @@ class Timeout {
     }
     if (seconds <= 0) return 0;
     if (seconds >= static_cast<long double>(kNoLimit) / 1e9L) return kNoLimit;
-    return std::chrono::ceil<Nanoseconds>(limit).count();
+    if constexpr (std::ratio_divide<Period, std::nano>::den == 1 && std::is_integral_v<Rep>) {
+      return std::chrono::duration_cast<Nanoseconds>(limit).count();
+    } else {
+      // Units that are no whole nanoseconds: in integers the conversion could overflow.
+      const auto down = static_cast<std::int64_t>(seconds * 1e9L);
+      return static_cast<long double>(down) < seconds * 1e9L ? down + 1 : down;
+    }
   }
 
   std::int64_t nanoseconds_ = kNoLimit;
@@ -788,7 +812,7 @@ inline int usable_cpus() {
 }  // namespace concurrent::inline CONCURRENT_ABI
 
 // =================================================================================================
-// [6] Node memory: thread-local magazines over a shared depot.                           needs 1, 2
+// [6] Node memory: thread-local magazines over a shared depot.                        needs 1, 2, 3
 // =================================================================================================
 //
 // A task is made on one thread and freed on another, which general allocators do worst. Here a
@@ -866,6 +890,8 @@ class Depot {
     for (Shelf& shelf : shelves_) trim(shelf);
   }
 
+  platform::Mutex& mutex() noexcept { return mutex_; }
+
  private:
   struct Shelf {
     FreeNode* magazines = nullptr;
@@ -942,7 +968,7 @@ class Depot {
   Shelf shelves_[kNodeClasses];
 };
 
-CONCURRENT_VISIBLE inline constinit NeverDestroyed<Depot> depot;
+CONCURRENT_VISIBLE inline CONCURRENT_CONSTINIT NeverDestroyed<Depot> depot;
 
 // The chains of one thread. Trivial, so that reaching it costs no guard; what must happen at the
 // thread's end hangs on `ThreadEnd`, which the slow path makes.
@@ -1027,8 +1053,7 @@ constexpr bool is_recycled(std::size_t size, std::size_t alignment) noexcept {
 
 /// Memory for `size` bytes, on a cache line of its own.
 /// @throws std::bad_alloc
-template <std::size_t size, std::size_t alignment>
-void* allocate_node() {
+template <std::size_t size, std::size_t alignment> void* allocate_node() {
   if constexpr (is_recycled(size, alignment)) {
     constexpr std::size_t units = (size + kNodeUnit - 1) / kNodeUnit;
     NodeCache::Chain& chain = node_cache.classes[units - 1].current;
@@ -1041,8 +1066,7 @@ void* allocate_node() {
   }
 }
 
-template <std::size_t size, std::size_t alignment>
-void free_node(void* memory) noexcept {
+template <std::size_t size, std::size_t alignment> void free_node(void* memory) noexcept {
   if constexpr (is_recycled(size, alignment)) {
     constexpr std::size_t units = (size + kNodeUnit - 1) / kNodeUnit;
     NodeCache& cache = node_cache;
@@ -1072,7 +1096,7 @@ inline void release_memory() noexcept {
 }  // namespace concurrent::inline CONCURRENT_ABI
 
 // =================================================================================================
-// [7] Task: one node, one state word.                                                 needs 2, 4, 6
+// [7] Task: one node, one state word.                                              needs 2, 3, 4, 6
 // =================================================================================================
 //
 // A task is one node of memory: this header, then the callable with its arguments, in the place of
@@ -1088,14 +1112,43 @@ inline void release_memory() noexcept {
 // only, but for the one who sets kTaken. I3 A queue entry and a handle are one reference each; the
 // node is destroyed by who drops the last.
 //
+// I4 Continuations are linked into a task under the mutex of its address (a leaf); who sets kDone and
+// sees kContinuations takes them all off. Those of waiters run under that mutex, so that a waiter
+// who finds its own unlinked knows that it has run; callbacks of users run under none.
+//
 //   T1  kDone:     finish            -> is_done, state   the outcome, and all that the task wrote
 //   T2  reference: release           -> release          all uses of the node come before its end
-//   T3  kWaiter:   wait              <-> finish          one word: one of the two sees the other
+//   T3  kWaiter, kContinuations:  wait, add <-> finish   one word: one of the two sees the other
+//   T4  owner_:    set_runner        -> runner           the worker behind the pointer
 
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
 
 class Task;
+struct Worker;
+
+// Something to be called once when a task is done: a callback, or the entry of somebody who waits
+// for several tasks. Linked into a ring, oldest first.
+struct Continuation {
+  void (*run)(Continuation&, Task&) noexcept = nullptr;
+  bool is_waiter = false;  // run under the mutex
+  Continuation* next = nullptr;
+  Continuation* previous = nullptr;
+};
+
+// The mutexes of continuations, by the address of the task.
+struct ContinuationMutexes {
+  static constexpr std::size_t kCount = 16;  // picked; fork() holds them all
+  platform::Mutex mutexes[kCount];
+};
+
+CONCURRENT_VISIBLE inline CONCURRENT_CONSTINIT NeverDestroyed<ContinuationMutexes>
+    continuation_mutexes;
+
+inline platform::Mutex& continuation_mutex(const Task* task) noexcept {
+  const auto line = reinterpret_cast<std::uintptr_t>(task) / kCacheLine;
+  return continuation_mutexes.object.mutexes[line % ContinuationMutexes::kCount];
+}
 
 // What differs by the type of callable and result.
 struct TaskOperations {
@@ -1115,17 +1168,36 @@ class Task {
   static constexpr std::uint64_t kFailed = 1U << 3U;
   static constexpr std::uint64_t kTaken = 1U << 4U;
   static constexpr std::uint64_t kWaiter = 1U << 5U;
+  static constexpr std::uint64_t kContinuations = 1U << 6U;
+  static constexpr std::uint64_t kKept = 1U << 7U;  // of a promise: somebody sets its outcome
   static constexpr std::uint64_t kReference = std::uint64_t{1} << 32U;
 
-  /// `owner` is the pool that will run it: compared, never followed.
+  /// `owner` is the identity of the pool that will run it, null for a promise.
   Task(const TaskOperations& operations, const void* owner, std::uint64_t references) noexcept
-      : word_(references * kReference), operations_(&operations), owner_(owner) {}
+      : word_(references * kReference),
+        operations_(&operations),
+        owner_(reinterpret_cast<std::uintptr_t>(owner)) {}
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
 
-  const void* owner() const noexcept { return owner_; }
-  /// Before the task is shared.
-  void set_owner(const void* owner) noexcept { owner_ = owner; }
+  /// The pool's identity: compared, never followed. Null once the task has begun.
+  const void* owner() const noexcept {
+    // Relaxed: a pending task was handed over with it, and the runner is a hint (see WaitGraph).
+    const std::uintptr_t owner = owner_.load(std::memory_order_relaxed);
+    return (owner & kIsRunner) == 0 ? reinterpret_cast<const void*>(owner) : nullptr;
+  }
+  /// The worker that runs it, if that is known. Follow it under the mutex of the WaitGraph only.
+  Worker* runner() const noexcept {
+    const std::uintptr_t owner = owner_.load(std::memory_order_acquire);  // T4: the worker's making
+    return (owner & kIsRunner) != 0 ? reinterpret_cast<Worker*>(owner & ~kIsRunner) : nullptr;
+  }
+  void set_owner(const void* owner) noexcept {
+    owner_.store(reinterpret_cast<std::uintptr_t>(owner), std::memory_order_relaxed);
+  }
+  void set_runner(Worker* runner) noexcept {
+    owner_.store(reinterpret_cast<std::uintptr_t>(runner) | kIsRunner,
+                 std::memory_order_release);  // T4: it runs this task
+  }
 
   /// The word, its outcome bits readable if kDone is among them.
   std::uint64_t state() const noexcept {
@@ -1158,6 +1230,15 @@ class Task {
     return false;
   }
 
+  /// For a promise: claims the task for its outcome, whether it is pending or running. Returns the
+  /// word before; the caller has the right to finish it if that has neither kKept nor kCancelled.
+  std::uint64_t keep() noexcept {
+    // Relaxed, as in try_claim.
+    return word_.fetch_or(kClaimed | kKept, std::memory_order_relaxed);
+  }
+  /// Gives that right back.
+  void unkeep() noexcept { word_.fetch_and(~kKept, std::memory_order_relaxed); }
+
   /// True for exactly one caller, who then owns the value. Call only on a done task.
   bool try_take() noexcept {
     // Relaxed: the caller has seen kDone (T1), and takers pass nothing on to each other.
@@ -1174,12 +1255,12 @@ class Task {
     return operations_->abandon(*this, error);
   }
 
-  /// Publishes the outcome and wakes who waits. Without a reference of the caller's to drop, the
-  /// caller must have a handle that lives until this returns.
+  /// Publishes the outcome, wakes who waits and runs the continuations. Without a reference of the
+  /// caller's to drop, the caller must have a handle.
   void finish(std::uint64_t outcome, bool drops_reference) noexcept {
     const std::uint64_t dropped = drops_reference ? kReference : 0;
     std::uint64_t word = word_.load(std::memory_order_relaxed);
-    while ((word & kWaiter) == 0) {
+    while ((word & (kWaiter | kContinuations)) == 0) {
       const std::uint64_t next = (word | kDone | outcome) - dropped;
       if (word_.compare_exchange_weak(word, next,
                                       std::memory_order_acq_rel,  // T1, T2, T3: nobody waits
@@ -1188,16 +1269,56 @@ class Task {
         return;
       }
     }
-    word_.fetch_or(kDone | outcome, std::memory_order_acq_rel);  // T1, T3: somebody waits
-    platform::wake_all(word_);
-    // Only now: a waiter that is the last to hold a handle must not free the word under wake_all.
-    if (drops_reference) release();
+    // The reference is kept until the end: a waiter that is the last to hold a handle must not free
+    // the word under wake_all, nor a callback the task.
+    if (!drops_reference) retain();
+    word = word_.fetch_or(kDone | outcome, std::memory_order_acq_rel);  // T1, T3: somebody waits
+    if ((word & kWaiter) != 0) platform::wake_all(word_);
+    if ((word & kContinuations) != 0) run_continuations();
+    release();
+  }
+
+  /// Links `continuation` in, to be run when the task is done. False if it is done already.
+  bool add(Continuation& continuation) noexcept {
+    const platform::Lock lock(continuation_mutex(this));
+    const std::uint64_t word =
+        word_.fetch_or(kContinuations, std::memory_order_acq_rel);  // T1, T3: something to run
+    if ((word & kDone) != 0) return false;
+    if (continuations_ == nullptr) {
+      continuations_ = continuation.next = continuation.previous = &continuation;
+    } else {
+      continuation.next = continuations_;
+      continuation.previous = std::exchange(continuations_->previous, &continuation);
+      continuation.previous->next = &continuation;
+    }
+    return true;
+  }
+
+  /// Takes out the entry of a waiter, if it has not run; afterwards nobody touches it. If it has,
+  /// the task need not exist any more.
+  static void remove(Task* task, Continuation& continuation) noexcept {
+    const platform::Lock lock(continuation_mutex(task));
+    if (continuation.next != nullptr) task->unlink(continuation);
+  }
+
+  /// True if the task is done, now or after a little while.
+  bool spin_until_done() const noexcept {
+    constexpr int pauses = 200;  // picked: a few microseconds, less than a sleep and a wake-up
+    constexpr int yields = 10;   // picked: lets the runner have this core, where it needs it
+    for (int i = 0; i < pauses; ++i) {
+      if (is_done()) return true;
+      platform::pause();
+    }
+    for (int i = 0; i < yields; ++i) {
+      platform::yield();
+      if (is_done()) return true;
+    }
+    return false;
   }
 
   /// Sleeps until the task is done. False if the time limit passed first.
   bool wait(Deadline deadline) noexcept {
-    if (is_done()) return true;
-    if (deadline.only_tests()) return false;
+    if (deadline.only_tests()) return is_done();
     if (spin_until_done()) return true;
     for (;;) {
       const std::uint64_t word =
@@ -1231,23 +1352,46 @@ class Task {
   }
 
  private:
-  bool spin_until_done() const noexcept {
-    constexpr int pauses = 200;  // picked: a few microseconds, less than a sleep and a wake-up
-    constexpr int yields = 10;   // picked: lets the runner have this core, where it needs it
-    for (int i = 0; i < pauses; ++i) {
-      platform::pause();
-      if (is_done()) return true;
+  static constexpr std::uintptr_t kIsRunner = 1;  // a tag in owner_
+
+  /// Needs the mutex.
+  void unlink(Continuation& continuation) noexcept {
+    if (continuation.next == &continuation) {
+      continuations_ = nullptr;
+    } else {
+      continuation.previous->next = continuation.next;
+      continuation.next->previous = continuation.previous;
+      if (continuations_ == &continuation) continuations_ = continuation.next;
     }
-    for (int i = 0; i < yields; ++i) {
-      platform::yield();
-      if (is_done()) return true;
+    continuation.next = continuation.previous = nullptr;
+  }
+
+  void run_continuations() noexcept {
+    Continuation* callbacks = nullptr;
+    Continuation** end = &callbacks;
+    {
+      const platform::Lock lock(continuation_mutex(this));
+      while (continuations_ != nullptr) {
+        Continuation& continuation = *continuations_;
+        unlink(continuation);
+        if (continuation.is_waiter) {
+          continuation.run(continuation, *this);
+        } else {
+          *end = &continuation;
+          end = &continuation.next;
+        }
+      }
     }
-    return false;
+    while (callbacks != nullptr) {
+      Continuation& callback = *std::exchange(callbacks, callbacks->next);
+      callback.run(callback, *this);
+    }
   }
 
   platform::Atomic<std::uint64_t> word_;
   const TaskOperations* operations_;
-  const void* owner_;
+  platform::Atomic<std::uintptr_t> owner_;
+  Continuation* continuations_ = nullptr;  // the oldest; guarded by continuation_mutex
 };
 
 // ---- cancelling ----------------------------------------------------------------------------------
@@ -1274,11 +1418,12 @@ enum class Cancelled : unsigned char { now, before, too_late };
 /// destroyed here, under no lock. The caller holds a reference.
 inline Cancelled cancel_task(Task& task) noexcept {
   if (task.try_begin_cancel()) {
+    task.retain();  // the caller's handle may be among the captures
     const CancelFrame frame{&task, cancel_frames};
     cancel_frames = &frame;
     task.abandon(nullptr);
     cancel_frames = frame.outer;
-    task.finish(Task::kCancelled, false);
+    task.finish(Task::kCancelled, true);
     return Cancelled::now;
   }
   if ((task.state() & Task::kCancelled) == 0) return Cancelled::too_late;
@@ -1296,10 +1441,8 @@ inline bool fail_task(Task& task, const std::exception_ptr& error) noexcept {
 // ---- the payload ---------------------------------------------------------------------------------
 
 // One of the callable and its arguments; an empty one takes no room.
-template <std::size_t index, class T>
-struct BoundPart {
-  template <class U>
-  explicit BoundPart(std::in_place_t, U&& from) : value(std::forward<U>(from)) {}
+template <std::size_t index, class T> struct BoundPart {
+  template <class U> explicit BoundPart(std::in_place_t, U&& from) : value(std::forward<U>(from)) {}
 
 #if defined(_MSC_VER)
   [[msvc::no_unique_address]] T value;
@@ -1308,8 +1451,7 @@ struct BoundPart {
 #endif
 };
 
-template <class Indices, class... Parts>
-class BoundParts;
+template <class Indices, class... Parts> class BoundParts;
 
 // A callable with its arguments, decay-copied as std::thread does, to be called once.
 template <std::size_t... indices, class F, class... Args>
@@ -1321,8 +1463,7 @@ class BoundParts<std::index_sequence<indices...>, F, Args...> : BoundPart<0, F>,
       : BoundPart<0, F>(std::in_place, std::forward<G>(f)),
         BoundPart<indices + 1, Args>(std::in_place, std::forward<From>(from))... {}
 
-  template <class... First>
-  decltype(auto) call(First&&... first) {
+  template <class... First> decltype(auto) call(First&&... first) {
     return std::invoke(std::move(this->BoundPart<0, F>::value), std::forward<First>(first)...,
                        std::move(this->BoundPart<indices + 1, Args>::value)...);
   }
@@ -1344,28 +1485,32 @@ constexpr std::size_t round_up(std::size_t size, std::size_t alignment) noexcept
 }
 
 // An object of the payload that every task with this object has in the same place.
-template <class T>
-T& payload_at(Task& task, std::size_t offset) noexcept {
+template <class T> T& payload_at(Task& task, std::size_t offset) noexcept {
   return *std::launder(reinterpret_cast<T*>(reinterpret_cast<std::byte*>(&task) + offset));
 }
 
 // The outcome stands first behind the header, whatever the callable is: a handle knows only R.
-template <class T>
-inline constexpr std::size_t kOutcomeOffset = round_up(sizeof(Task), alignof(T));
+template <class T> inline constexpr std::size_t kOutcomeOffset = round_up(sizeof(Task), alignof(T));
 
-template <class R>
-StoredResult<R>& result_of(Task& task) noexcept {
+template <class R> StoredResult<R>& result_of(Task& task) noexcept {
   return payload_at<StoredResult<R>>(task, kOutcomeOffset<StoredResult<R>>);
 }
 
 // Where the outcome of type T is to be built.
-template <class T>
-void* outcome_place(Task& task) noexcept {
+template <class T> void* outcome_place(Task& task) noexcept {
   return reinterpret_cast<std::byte*>(&task) + kOutcomeOffset<T>;
 }
 
 inline std::exception_ptr& error_of(Task& task) noexcept {
   return payload_at<std::exception_ptr>(task, kOutcomeOffset<std::exception_ptr>);
+}
+
+template <class R> void destroy_outcome(Task& task, std::uint64_t state) noexcept {
+  if ((state & Task::kFailed) != 0) {
+    std::destroy_at(&error_of(task));
+  } else if ((state & (Task::kCancelled | Task::kTaken)) == 0) {
+    std::destroy_at(std::addressof(result_of<R>(task)));
+  }
 }
 
 // Takes the place of the stop source where the callable takes no token.
@@ -1375,8 +1520,7 @@ struct NoStopSource {};
 //
 //     | header | callable, later result or exception |  stop source |      kOverlaid
 //     | header | result or exception | callable      |  stop source |      where moving R may throw
-template <class R, class Call, class StopSource>
-struct TaskLayout {
+template <class R, class Call, class StopSource> struct TaskLayout {
   using Result = StoredResult<R>;
 
   // The result is made before the callable dies: to take its place it must then move there.
@@ -1402,8 +1546,7 @@ struct TaskLayout {
 };
 
 // The operations of tasks that futures see.
-template <class R, class Call, class StopSource>
-class CallTask {
+template <class R, class Call, class StopSource> class CallTask {
  public:
   /// A new task with `references` references.
   /// @throws std::bad_alloc, and what the copies of the callable and its arguments throw
@@ -1445,19 +1588,19 @@ class CallTask {
     try {
       if constexpr (std::is_void_v<R>) {
         call(task);
-        std::destroy_at(&Layout::call(task));
+        std::destroy_at(std::addressof(Layout::call(task)));
         ::new (outcome_place<Result>(task)) Result();
       } else if constexpr (std::is_reference_v<R>) {
         Result pointer = std::addressof(static_cast<R>(call(task)));
-        std::destroy_at(&Layout::call(task));
+        std::destroy_at(std::addressof(Layout::call(task)));
         ::new (outcome_place<Result>(task)) Result(pointer);
       } else if constexpr (Layout::kOverlaid) {
         R result(call(task));
-        std::destroy_at(&Layout::call(task));
+        std::destroy_at(std::addressof(Layout::call(task)));
         ::new (outcome_place<Result>(task)) R(std::move(result));
       } else {
         ::new (outcome_place<Result>(task)) R(call(task));
-        std::destroy_at(&Layout::call(task));
+        std::destroy_at(std::addressof(Layout::call(task)));
       }
       return 0;
     } catch (...) { error = std::current_exception(); }
@@ -1465,7 +1608,7 @@ class CallTask {
   }
 
   static std::uint64_t abandon(Task& task, const std::exception_ptr* error) noexcept {
-    std::destroy_at(&Layout::call(task));
+    std::destroy_at(std::addressof(Layout::call(task)));
     if (error == nullptr) return 0;
     ::new (outcome_place<std::exception_ptr>(task)) std::exception_ptr(*error);
     return Task::kFailed;
@@ -1473,11 +1616,9 @@ class CallTask {
 
   static void destroy(Task& task, std::uint64_t state) noexcept {
     if ((state & Task::kDone) == 0) {
-      std::destroy_at(&Layout::call(task));
-    } else if ((state & Task::kFailed) != 0) {
-      std::destroy_at(&error_of(task));
-    } else if ((state & (Task::kCancelled | Task::kTaken)) == 0) {
-      std::destroy_at(&result_of<R>(task));
+      std::destroy_at(std::addressof(Layout::call(task)));
+    } else {
+      destroy_outcome<R>(task, state);
     }
     if constexpr (Layout::kTakesToken) std::destroy_at(&Layout::stop_source(task));
     std::destroy_at(&task);
@@ -1497,8 +1638,7 @@ class CallTask {
 };
 
 // A call whose exceptions go to the handler: what `post` makes of a callable.
-template <class Call>
-class PostedCall {
+template <class Call> class PostedCall {
  public:
   template <class... From>
   explicit PostedCall(std::in_place_t, From&&... from)
@@ -1562,12 +1702,17 @@ class alignas(kCacheLine) WorkDeque {
     if (needed > newest_ring_->capacity()) grow(top, bottom, needed);
   }
 
-  /// @throws std::bad_alloc, and the task is not in the deque
+  /// Puts at(count - 1), ..., at(0) in, so that pop takes at(0) first.
+  /// @throws std::bad_alloc, and nothing has changed
+  template <class At> void push_all(std::size_t count, At at) {
+    reserve(count);
+    std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
+    for (std::size_t i = count; i-- > 0; ++bottom) newest_ring_->put(bottom, &at(i));
+    bottom_.store(bottom,
+                  std::memory_order_seq_cst);  // D1, P1: there they are, then look who sleeps
+  }
   void push(Task& task) {
-    reserve(1);
-    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
-    newest_ring_->put(bottom, &task);
-    bottom_.store(bottom + 1, std::memory_order_seq_cst);  // D1, P1: one more, then look who sleeps
+    push_all(1, [&](std::size_t) -> Task& { return task; });
   }
 
   /// The newest task, or null.
@@ -1667,7 +1812,7 @@ class alignas(kCacheLine) WorkDeque {
 //
 // A ring of pointers that grows. All of it is guarded by the pool's mutex, but for has_tasks().
 //
-//   Q1  size_:  push, take (under the mutex) <-> has_tasks, by a worker that has said: I sleep (P1)
+//   Q1  size_:  push, drop (under the mutex) <-> has_tasks, by a worker that has said: I sleep (P1)
 
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
@@ -1690,13 +1835,13 @@ class InjectionQueue {
     size_.store(size() + 1, std::memory_order_seq_cst);  // Q1, P1: one more, then look who sleeps
   }
 
-  /// Takes up to `limit` of the oldest, oldest first. Returns how many.
-  std::size_t take(Task** tasks, std::size_t limit) noexcept {
-    const std::size_t count = std::min(limit, size());
-    for (std::size_t i = 0; i < count; ++i) tasks[i] = ring_[(first_ + i) & (ring_.size() - 1)];
+  /// The task that stands `i` behind the oldest.
+  Task& peek(std::size_t i) const noexcept { return *ring_[(first_ + i) & (ring_.size() - 1)]; }
+
+  /// Drops the oldest `count`.
+  void drop(std::size_t count) noexcept {
     first_ += count;
     size_.store(size() - count, std::memory_order_seq_cst);  // Q1: fewer
-    return count;
   }
 
   std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }  // under it
@@ -1811,19 +1956,21 @@ class IdleWorkers {
     return true;
   }
 
-  /// Makes the last sleeper a searcher and wakes it. False if nobody sleeps.
+  /// Makes the last sleeper a searcher: the caller must unpark() it. Null if nobody sleeps.
+  Parker* pick_sleeper() noexcept {
+    const platform::Lock lock(mutex_);
+    if (sleepers_ == nullptr) return nullptr;
+    Parker* const parker = std::exchange(sleepers_, sleepers_->next_);
+    parker->is_listed_ = false;
+    // Counted here and not by the woken, so that a second waker leaves it at that.
+    counts_.fetch_add(kSearching - kSleeping, std::memory_order_seq_cst);  // P1: it searches
+    return parker;
+  }
+
   bool wake_one() noexcept {
-    Parker* parker = nullptr;
-    {
-      const platform::Lock lock(mutex_);
-      if (sleepers_ == nullptr) return false;
-      parker = std::exchange(sleepers_, sleepers_->next_);
-      parker->is_listed_ = false;
-      // Counted here and not by the woken, so that a second waker leaves it at that.
-      counts_.fetch_add(kSearching - kSleeping, std::memory_order_seq_cst);  // P1: it searches
-    }
-    parker->unpark();
-    return true;
+    Parker* const parker = pick_sleeper();
+    if (parker != nullptr) parker->unpark();
+    return parker != nullptr;
   }
 
  private:
@@ -1839,15 +1986,24 @@ class IdleWorkers {
 }  // namespace concurrent::inline CONCURRENT_ABI
 
 // =================================================================================================
-// [11] Pool: the machine that runs tasks, whatever their types.              needs 3, 4, 7, 8, 9, 10
+// [11] Pool: the machine that runs tasks, whatever their types.              needs 3, 4, 6, 7, 8, 9, 10
 // =================================================================================================
 //
 // Shared by the executor and its workers (references_), so that an executor may go away inside one
 // of its own tasks. Only the pool's own workers run its tasks.
 //
-// mutex_ guards injection_, starting_, broken_, detached_ and the start of threads. join_mutex_ is
-// taken before it, never after; the mutex in idle_ and that of the node depot are leaves. No user
-// code runs under any of them.
+// mutex_ guards injection_, starting_, broken_, detached_, the start of threads and the accounts of
+// spares. join_mutex_ is taken before it, never after; the mutex in idle_ and those of the node
+// depot, of continuations and of the WaitGraph are leaves. No user code runs under any of them.
+//
+// Spares. A worker in a wait that cannot adopt says so (Blocked); for each such worker one spare is
+// admitted, so that max_workers others can be awake. Spares search, run and sleep like the others.
+// When a blocked worker goes on there is one too many awake: the first that looks for a task, spare
+// or not, retires, and sleeps until one is admitted again or one ends.
+//
+//   awake = present_ - blocked_ = threads that have not ended, retired or said that they block
+//   awake + base workers not yet started >= max_workers_    (but for failures to start)
+//   a worker begins a task only while awake <= max_workers_ (so one worker is a serialiser)
 //
 //   M1  state_:       begin_shutdown, break_down -> submit, workers   closed, or broken and why
 //   M2  count_:       WorkerTable::add -> count                       the Worker behind each index
@@ -1860,21 +2016,111 @@ class PoolState;
 
 /// What one thread of a pool owns.
 struct Worker {
-  Worker(PoolState& of_pool, int at)
-      : pool(of_pool), index(at), random(static_cast<std::uint64_t>(at) * 2 + 1) {}
+  Worker(PoolState& of_pool, int at, int in_name, bool spare)
+      : pool(of_pool),
+        index(at),
+        number(in_name),
+        is_spare(spare),
+        random(static_cast<std::uint64_t>(at) * 2 + 1) {}
 
   PoolState& pool;
-  const int index;
+  const int index;   // in the table
+  const int number;  // in its name
+  const bool is_spare;
   WorkDeque deque;
   Parker parker;
   std::uint64_t random;                      // the worker's: where it begins to steal
   std::uint32_t turns = 0;                   // the worker's: tasks taken
   bool is_searching = false;                 // the worker's: counted so in IdleWorkers
   const std::byte* stack_reserve = nullptr;  // the worker's: below this the stack is short
+  const Task* awaited = nullptr;             // it sleeps until that is done; see WaitGraph
+  Worker* next_retired = nullptr;            // guarded by the pool's mutex_
   platform::Thread thread;                   // set by who starts it; then under join_mutex_
 };
 
 inline Worker* this_worker() noexcept { return static_cast<Worker*>(platform::this_worker); }
+
+/// Who sleeps until which task is done: so that the wait that would close a cycle is refused. One
+/// mutex for the process (a leaf), taken by workers about to sleep only. Under it a task that is
+/// not done has a runner that exists, for pools take it before they destroy their workers.
+class WaitGraph {
+ public:
+  enum class Edge : unsigned char { same_pool, other_pool };
+
+  /// The waiter is about to sleep, without a limit, until `task` is done. Says whether a worker of
+  /// the waiter's own pool runs it. @throws DeadlockError if the task waits for the waiter
+  Edge add(Worker& waiter, const Task& task) {
+    const platform::Lock lock(mutex_);
+    const Worker* const runner = runner_of(task);
+    const Worker* at = runner;
+    while (at != nullptr) {
+      if (at == &waiter) {
+        throw DeadlockError(
+            "this task waits, perhaps through others, for itself: the wait would never end");
+      }
+      at = at->awaited == nullptr ? nullptr : runner_of(*at->awaited);
+    }
+    waiter.awaited = &task;
+    const bool is_own = runner != nullptr ? &runner->pool == &waiter.pool
+                                          : task.owner() == static_cast<const void*>(&waiter.pool);
+    return is_own ? Edge::same_pool : Edge::other_pool;
+  }
+
+  void remove(Worker& waiter) noexcept {
+    const platform::Lock lock(mutex_);
+    waiter.awaited = nullptr;
+  }
+
+  platform::Mutex& mutex() noexcept { return mutex_; }
+
+ private:
+  // The worker that runs the task, if it has begun and is not done.
+  static const Worker* runner_of(const Task& task) noexcept {
+    const Worker* const runner = task.runner();
+    return task.is_done() ? nullptr : runner;
+  }
+
+  platform::Mutex mutex_;
+};
+
+CONCURRENT_VISIBLE inline CONCURRENT_CONSTINIT NeverDestroyed<WaitGraph> wait_graph;
+
+// ---- fork ----
+//
+// The child has one thread, so every mutex of the process's own state must be free in it; those of
+// pools are not touched there (PoolState::is_forked_copy).
+
+template <class Each> void each_global_mutex(Each each) noexcept {
+  each(wait_graph.object.mutex());
+  for (platform::Mutex& mutex : continuation_mutexes.object.mutexes) each(mutex);
+  each(unhandled_exception_handler.object.mutex);
+  each(depot.object.mutex());
+}
+
+inline void unlock_after_fork() noexcept {
+  each_global_mutex([](platform::Mutex& mutex) { mutex.unlock(); });
+}
+
+/// Counts forks from here on. Thread-safe.
+inline void watch_forks() {
+  static const bool watched = [] {
+    platform::at_fork([] { each_global_mutex([](platform::Mutex& mutex) { mutex.lock(); }); },
+                      &unlock_after_fork,
+                      [] {
+                        unlock_after_fork();
+                        platform::this_worker = nullptr;  // in a task: its pool is a copy now
+                        // Relaxed: there is one thread.
+                        platform::fork_count.fetch_add(1, std::memory_order_relaxed);
+                      });
+    return true;
+  }();
+  static_cast<void>(watched);
+}
+
+inline std::uint64_t fork_generation() noexcept {
+  // Relaxed: it changes only where there is one thread.
+  return platform::fork_count.load(std::memory_order_relaxed);
+}
 
 /// The workers of a pool by index, in blocks of doubling size: a worker never moves.
 class WorkerTable {
@@ -1883,6 +2129,7 @@ class WorkerTable {
   WorkerTable(const WorkerTable&) = delete;
   WorkerTable& operator=(const WorkerTable&) = delete;
   ~WorkerTable() {
+    { const platform::Lock lock(wait_graph.object.mutex()); }  // nobody follows a runner into here
     for (int i = 0; i < count(); ++i) delete &(*this)[i];
   }
 
@@ -1936,12 +2183,21 @@ class PoolState {
     return this_worker() != nullptr && &this_worker()->pool == this;
   }
 
-  /// @throws ShutdownError, BrokenThreadPool
+  /// @throws ShutdownError, BrokenThreadPool; BrokenExecutor in the child of a fork
   void require_open() const {
+    if (is_forked_copy()) throw_forked();
     const std::uint32_t state = state_.load(std::memory_order_seq_cst);  // M1: closed, broken?
     if (state != 0) throw_not_open(state);
   }
 
+  /// Whether this is the copy in the child of a fork: its threads do not exist, its mutexes may be
+  /// locked for ever. Nothing else of it may be touched.
+  bool is_forked_copy() const noexcept { return generation_ != fork_generation(); }
+
+  void retain() noexcept {
+    // Relaxed: a new reference is made from one that the caller has.
+    references_.fetch_add(1, std::memory_order_relaxed);
+  }
   void release() noexcept {
     if (references_.load(std::memory_order_acquire) == 1 ||          // M3: the only one left
         references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // M3: the last of several
@@ -1962,6 +2218,8 @@ class PoolState {
 
   /// Starts workers for what is in all queues: called where nobody is idle and some may start.
   virtual void grow() noexcept = 0;
+  /// Keeps the balance of spares. Needs mutex_. @throws what starting a thread throws
+  virtual void admit_spares() = 0;
 
   bool is_closed() const noexcept {
     return (state_.load(std::memory_order_seq_cst) & kClosed) != 0;  // M1: closed?
@@ -1981,22 +2239,22 @@ class PoolState {
     const IdleWorkers::Counts idle = idle_.counts();
     if (idle.searching != 0) return;
     if (idle.sleeping != 0 && idle_.wake_one()) return;
-    if (workers_.count() < max_workers_) grow();
+    if (base_workers_.load(std::memory_order_relaxed) < max_workers_) grow();
+  }
+
+  Task* take_oldest_injected() noexcept {
+    const platform::Lock lock(mutex_);
+    if (injection_.size() == 0) return nullptr;
+    Task& task = injection_.peek(0);
+    injection_.drop(1);
+    return &task;
   }
 
   /// Takes every task out of every queue, and drops the queue's reference behind each(task).
-  template <class Each>
-  void drain(Each each) noexcept {
-    Task* batch[kBatch];
-    for (std::size_t count = kBatch; count == kBatch;) {
-      {
-        const platform::Lock lock(mutex_);
-        count = injection_.take(batch, kBatch);
-      }
-      for (std::size_t i = 0; i < count; ++i) {
-        each(*batch[i]);
-        batch[i]->release();
-      }
+  template <class Each> void drain(Each each) noexcept {
+    while (Task* const task = take_oldest_injected()) {
+      each(*task);
+      task->release();
     }
     for (int i = 0; i < workers_.count(); ++i) {
       WorkDeque& deque = workers_[i].deque;
@@ -2014,7 +2272,11 @@ class PoolState {
   const std::function<void()> initializer_;
 
   platform::Atomic<std::uint32_t> state_ = 0;
-  platform::Atomic<int> live_workers_ = 0;
+  platform::Atomic<int> live_workers_ = 0;  // that exist, without spares
+  platform::Atomic<int> base_workers_ = 0;  // that were started, without spares
+  platform::Atomic<int> blocked_ = 0;       // written under mutex_; read elsewhere as a hint
+  platform::Atomic<int> present_ = 0;       // the same: threads that have not ended or retired
+  const std::uint64_t generation_ = fork_generation();
   platform::Atomic<std::size_t> references_ = 1;
   WorkerTable workers_;
   IdleWorkers idle_;
@@ -2023,6 +2285,9 @@ class PoolState {
   alignas(kCacheLine) platform::Mutex mutex_;
   InjectionQueue injection_;   // guarded by mutex_
   std::size_t starting_ = 0;   // guarded by mutex_: threads that have not run their initializer
+  Worker* retired_ = nullptr;  // guarded by mutex_: those that sleep until they are admitted
+  int named_spares_ = 0;       // guarded by mutex_: started so far
+  int spares_ = 0;             // guarded by mutex_: that exist
   std::exception_ptr broken_;  // written once, under mutex_, before kBroken
   bool detached_ = false;      // guarded by mutex_
 
@@ -2031,6 +2296,11 @@ class PoolState {
     // The error was written before kBroken was set (M1) and does not change.
     if ((state & kBroken) != 0) std::rethrow_exception(broken_);
     throw ShutdownError("cannot schedule new futures after shutdown");
+  }
+  [[noreturn]] static void throw_forked() {
+    throw BrokenExecutor(
+        "this executor was made before fork(): its threads do not exist in this process; make a "
+        "new executor here");
   }
 };
 
@@ -2041,6 +2311,7 @@ class PoolSearch : public PoolState {
 
   /// The next task for this worker; null when the pool is closed and all queues are empty.
   Task* next(Worker& worker) noexcept {
+    retire_if_surplus(worker);
     if (!worker.is_searching) {
       if (++worker.turns % kFairnessTurn == 0) {
         if (Task* const task = take_fairly(worker)) return task;
@@ -2051,47 +2322,98 @@ class PoolSearch : public PoolState {
       worker.is_searching = true;
     }
     for (;;) {
+      // Its own: from the initializer, or from before it retired.
+      if (Task* const task = worker.deque.pop()) {
+        end_search(worker, idle_.end_search());
+        return task;
+      }
       if (Task* const task = search(worker)) return task;
       if (is_closed() && may_leave(worker)) return nullptr;
       sleep(worker);
+      retire_if_surplus(worker);
     }
+  }
+
+  /// Wakes a worker that has retired, as a searcher. Needs mutex_.
+  bool readmit() noexcept {
+    if (retired_ == nullptr) return false;
+    Worker& worker = *std::exchange(retired_, retired_->next_retired);
+    count(present_, 1);
+    idle_.begin_search();
+    worker.parker.unpark();
+    return true;
+  }
+
+  /// For the counters that mutex_ guards. Relaxed: whoever reads them without it takes a hint.
+  static void count(platform::Atomic<int>& counter, int more) noexcept {
+    counter.store(counter.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
+  }
+  bool has_surplus() const noexcept {
+    return present_.load(std::memory_order_relaxed) - blocked_.load(std::memory_order_relaxed) >
+           max_workers_;
   }
 
  private:
   static constexpr std::uint32_t kFairnessTurn = 61;  // picked, prime: see take_fairly
   static constexpr int kSearchRounds = 300;           // picked: about the cost of a wake-up
 
+  /// Between two tasks: sleeps while more workers are awake than may be.
+  void retire_if_surplus(Worker& worker) noexcept {
+    while (has_surplus() && retire(worker)) {
+      // It may have been woken for a task, and its own deque may hold some: pass that on.
+      if (worker.is_searching) idle_.end_search();
+      worker.is_searching = false;
+      if (has_tasks()) notify();
+      worker.parker.park();
+      worker.is_searching = true;  // counted by who has woken it
+    }
+  }
+
+  bool retire(Worker& worker) noexcept {
+    const platform::Lock lock(mutex_);
+    if (!has_surplus()) return false;
+    count(present_, -1);
+    worker.next_retired = std::exchange(retired_, &worker);
+    return true;
+  }
+
   /// From outside, or the oldest of its own: so that a worker that always has newer tasks, its own,
   /// does not leave the others behind for ever.
   Task* take_fairly(Worker& worker) noexcept {
+    const bool own_first = worker.turns / kFairnessTurn % 2 == 0;
+    if (own_first) {
+      if (Task* const task = worker.deque.steal()) return task;
+    }
     if (Task* const task = take_injected(worker, 1)) return task;
-    return worker.deque.steal();
+    return own_first ? nullptr : worker.deque.steal();
   }
 
   /// The oldest task from outside, and behind it a batch for the worker's own deque, where others
-  /// can steal it.
+  /// can steal it. With a batch that deque must be empty.
   Task* take_injected(Worker& worker, std::size_t limit) noexcept {
     if (!injection_.has_tasks()) return nullptr;
-    Task* batch[kBatch];
-    std::size_t count = 0;
+    Task* task = nullptr;
     bool was_last_searcher = false;
     {
       const platform::Lock lock(mutex_);
-      count = injection_.take(batch, std::min(limit, batch_size()));
+      const std::size_t count = std::min({limit, batch_size(), injection_.size()});
       if (count == 0) return nullptr;
+      task = &injection_.peek(0);
+      // Into the deque before they leave the queue: has_tasks() and drain() look in that order, so
+      // they cannot miss one. Does not throw: the ring has room for a batch when it is empty.
+      worker.deque.push_all(count - 1,
+                            [&](std::size_t i) -> Task& { return injection_.peek(i + 1); });
+      injection_.drop(count);
       // Under the mutex, so that a submit that sees the task gone sees its taker busy.
       if (worker.is_searching) was_last_searcher = idle_.end_search();
     }
-    // Newest first, so that pop takes them in their order. Does not throw: a batch is taken with an
-    // empty deque, whose ring has room for it.
-    for (std::size_t i = count - 1; i > 0; --i) worker.deque.push(*batch[i]);
     end_search(worker, was_last_searcher);
-    return batch[0];
+    return task;
   }
 
   /// How many tasks from outside a worker takes at once. Needs mutex_.
   std::size_t batch_size() const noexcept {
-    const int workers = workers_.count();
+    const int workers = base_workers_.load(std::memory_order_relaxed);
     // One worker keeps the order of submission. And while threads are still to be started, every
     // waiting task must stay in sight of submit, which counts them.
     if (max_workers_ == 1 || workers < max_workers_) return 1;
@@ -2159,7 +2481,9 @@ class Pool final : public PoolSearch {
  public:
   /// With one reference, the executor's. Starts no thread.
   Pool(int max_workers, std::string thread_name_prefix, std::function<void()> initializer)
-      : PoolSearch(max_workers, std::move(thread_name_prefix), std::move(initializer)) {}
+      : PoolSearch(max_workers, std::move(thread_name_prefix), std::move(initializer)) {
+    watch_forks();
+  }
 
   /// Gives a task to the pool, with one of its references. What this throws has scheduled nothing.
   /// @throws ShutdownError, BrokenThreadPool, std::bad_alloc; std::system_error if the pool has no
@@ -2167,24 +2491,21 @@ class Pool final : public PoolSearch {
   void submit(Task& task) {
     if (runs_this_thread()) {
       submit_inside(*this_worker(), task);
+      notify();
     } else {
       submit_outside(1, [&](std::size_t) -> Task& { return task; });
     }
-    notify();
   }
 
   /// The same for tasks at(0), ..., at(count - 1): all of them or none.
-  template <class At>
-  void submit_all(std::size_t count, At at) {
+  template <class At> void submit_all(std::size_t count, At at) {
     if (runs_this_thread()) {
       require_open();
-      Worker& worker = *this_worker();
-      worker.deque.reserve(count);
-      for (std::size_t i = count; i-- > 0;) worker.deque.push(at(i));  // so that pop takes at(0)
+      this_worker()->deque.push_all(count, at);
+      notify();
     } else {
       submit_outside(count, at);
     }
-    notify();
   }
 
   // ---- shutdown: see the essay ----
@@ -2200,12 +2521,18 @@ class Pool final : public PoolSearch {
     while (idle_.wake_one()) {}
   }
 
-  /// Waits until all workers have ended. May be called by several threads, of this pool by none.
+  /// Waits until all workers have ended. May be called by several threads.
   void join() noexcept {
     const platform::Lock lock(join_mutex_);
     // Only a worker that has not ended starts another one, and its index is then below count().
     for (int i = 0; i < workers_.count(); ++i) {
-      if (workers_[i].thread.joinable()) workers_[i].thread.join();
+      platform::Thread& thread = workers_[i].thread;
+      if (!thread.joinable()) continue;
+      if (thread.get_id() == platform::this_thread_id()) {
+        thread.detach();  // in a destructor of a thread_local of this very worker
+      } else {
+        thread.join();
+      }
     }
   }
 
@@ -2219,18 +2546,58 @@ class Pool final : public PoolSearch {
     }
   }
 
+  // ---- waits of workers that cannot adopt ----
+
+  /// @throws DeadlockError, if `is_required` and no spare can start
+  void begin_blocking(bool is_required) {
+    const platform::Lock lock(mutex_);
+    count(blocked_, 1);
+    try {
+      admit_spares();
+    } catch (...) {
+      if (!is_required) return;
+      count(blocked_, -1);
+      throw_no_spare();
+    }
+  }
+
+  void end_blocking() noexcept {
+    const platform::Lock lock(mutex_);
+    count(blocked_, -1);
+  }
+
  private:
+  static constexpr int kMostSpares = 256;  // part of the contract
+
   ~Pool() override = default;
+
+  [[noreturn]] static void throw_no_spare() {
+    struct NoSpare : DeadlockError, std::nested_exception {
+      using DeadlockError::DeadlockError;
+    };
+    throw NoSpare(
+        "this wait blocks a worker, and no spare worker can start to run the other tasks; the "
+        "reason is nested");
+  }
 
   // ---- submitting ----
 
-  template <class At>
-  void submit_outside(std::size_t count, At at) {
-    const platform::Lock lock(mutex_);
-    require_open();
-    injection_.reserve(count);
-    start_workers(injection_.size() + count);
-    for (std::size_t i = 0; i < count; ++i) injection_.push(at(i));
+  /// Touches nothing of the pool once the tasks are published and mutex_ is released: one of them
+  /// may destroy the executor. So whom to wake is decided before.
+  template <class At> void submit_outside(std::size_t count, At at) {
+    Parker* sleeper = nullptr;
+    {
+      const platform::Lock lock(mutex_);
+      require_open();
+      injection_.reserve(count);
+      if (workers_.count() == 0) start_worker(false);  // the only thing that may throw for a thread
+      for (std::size_t i = 0; i < count; ++i) injection_.push(at(i));
+      // Only now is it decided who is needed: the idle are counted behind the push, as in P1.
+      if (idle_.counts().searching == 0) sleeper = idle_.pick_sleeper();
+      start_workers(injection_.size());
+    }
+    // It cannot end before it has this token.
+    if (sleeper != nullptr) sleeper->unpark();
   }
 
   void submit_inside(Worker& worker, Task& task) {
@@ -2245,37 +2612,58 @@ class Pool final : public PoolSearch {
 
   // ---- threads ----
 
-  /// Starts workers while there are more tasks than idle workers. Needs mutex_.
-  /// @throws what starting a thread throws, if there is no worker at all
-  void start_workers(std::size_t tasks) {
-    while (workers_.count() < max_workers_ && tasks > starting_ + idle_.counts().total()) {
+  /// Starts workers while there are more tasks than idle workers. If one cannot start, those that
+  /// are there will do it. Needs mutex_.
+  void start_workers(std::size_t tasks) noexcept {
+    while (base_workers_.load(std::memory_order_relaxed) < max_workers_ &&
+           tasks > starting_ + idle_.counts().total()) {
       try {
-        start_worker();
-      } catch (...) {
-        if (workers_.count() == 0) throw;
-        return;  // those that are there will do it
-      }
+        start_worker(false);
+        admit_spares();
+      } catch (...) { return; }
     }
   }
 
-  void start_worker() {
+  void start_worker(bool is_spare) {
     workers_.reserve();
-    auto worker = std::make_unique<Worker>(*this, workers_.count());
+    const int number =
+        is_spare ? max_workers_ + named_spares_ : base_workers_.load(std::memory_order_relaxed);
+    auto worker = std::make_unique<Worker>(*this, workers_.count(), number, is_spare);
     // Relaxed: the starter has a reference or is a worker.
     references_.fetch_add(1, std::memory_order_relaxed);
-    live_workers_.fetch_add(1, std::memory_order_relaxed);
     ++starting_;
     try {
       const platform::SignalsBlocked inherited;
       worker->thread = platform::Thread(&Pool::work, worker.get());
     } catch (...) {
       --starting_;
-      live_workers_.fetch_sub(1, std::memory_order_relaxed);
       references_.fetch_sub(1, std::memory_order_relaxed);
       throw;
     }
+    count(present_, 1);
+    if (is_spare) {
+      ++named_spares_;
+      ++spares_;
+    } else {
+      count(base_workers_, 1);
+      live_workers_.fetch_add(1, std::memory_order_relaxed);
+    }
     if (detached_) worker->thread.detach();
     workers_.add(std::move(worker));
+  }
+
+  void admit_spares() override {
+    for (;;) {
+      const int startable = max_workers_ - base_workers_.load(std::memory_order_relaxed);
+      const int awake =
+          present_.load(std::memory_order_relaxed) - blocked_.load(std::memory_order_relaxed);
+      if (awake + startable >= max_workers_) return;
+      if (readmit()) continue;
+      if (spares_ >= kMostSpares) {
+        throw Error("256 spare workers of this executor are blocked in waits already");
+      }
+      start_worker(true);
+    }
   }
 
   void grow() noexcept override {
@@ -2284,7 +2672,7 @@ class Pool final : public PoolSearch {
     if ((state_.load(std::memory_order_relaxed) & kBroken) != 0) return;
     std::size_t tasks = injection_.size();
     for (int i = 0; i < workers_.count(); ++i) tasks += workers_[i].deque.size();
-    start_workers(tasks);  // does not throw: there is a worker
+    start_workers(tasks);
   }
 
   static void work(Worker* worker) noexcept {
@@ -2294,6 +2682,7 @@ class Pool final : public PoolSearch {
     if (pool.initialize(*worker)) {
       while (Task* const task = pool.next(*worker)) {
         if (task->try_claim()) {
+          task->set_runner(worker);
           task->run_and_finish(true);
         } else {
           task->release();
@@ -2301,8 +2690,20 @@ class Pool final : public PoolSearch {
       }
     }
     platform::this_worker = nullptr;
-    pool.live_workers_.fetch_sub(1, std::memory_order_relaxed);
+    pool.count_out(*worker);
     pool.release();
+  }
+
+  /// A worker ends. One that has retired takes its place: it has to end too.
+  void count_out(Worker& worker) noexcept {
+    const platform::Lock lock(mutex_);
+    if (worker.is_spare) {
+      --spares_;
+    } else {
+      live_workers_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    count(present_, -1);
+    readmit();
   }
 
   /// The address below which a wait does not run another task on top of this stack.
@@ -2316,7 +2717,7 @@ class Pool final : public PoolSearch {
   /// Names the thread and runs the initializer. If that throws, the pool is broken.
   bool initialize(Worker& worker) noexcept {
     try {
-      platform::name_this_thread(thread_name_prefix_, worker.index);
+      platform::name_this_thread(thread_name_prefix_, worker.number);
       if (initializer_) initializer_();
     } catch (...) {
       break_down();
@@ -2348,33 +2749,78 @@ class Pool final : public PoolSearch {
 
 // ---- waiting -------------------------------------------------------------------------------------
 
+/// While it lives, the calling thread sleeps in a wait that cannot adopt. If it is a worker, its
+/// pool lets a spare run meanwhile.
+class Blocked {
+ public:
+  /// Nothing happens unless `applies`. @throws DeadlockError, if `is_required` and no spare can start
+  Blocked(bool applies, bool is_required) {
+    if (!applies || this_worker() == nullptr) return;
+    Pool& pool = static_cast<Pool&>(this_worker()->pool);
+    pool.begin_blocking(is_required);
+    pool_ = &pool;
+  }
+  Blocked(const Blocked&) = delete;
+  Blocked& operator=(const Blocked&) = delete;
+  ~Blocked() {
+    if (pool_ != nullptr) pool_->end_blocking();
+  }
+
+ private:
+  Pool* pool_ = nullptr;
+};
+
 /// Runs `task` in this thread if that is a worker of its pool and nobody has begun it: the waiter
 /// cannot go on before it anyway. It never runs anything else, for a stranger, even a child of the
-/// awaited task, might need a lock that the waiter holds. The caller has a reference.
-/// @throws DeadlockError if the stack is too short for it
-inline void adopt(Task& task) {
+/// awaited task, might need a lock that the waiter holds. The caller has a reference. False if it
+/// would have, but for a stack that is too short.
+inline bool adopt(Task& task) noexcept {
   Worker* const worker = this_worker();
-  if (worker == nullptr || task.owner() != worker->pool.identity()) return;
-  if ((task.state() & Task::kClaimed) != 0) return;
+  if (worker == nullptr || task.owner() != worker->pool.identity()) return true;
+  if ((task.state() & Task::kClaimed) != 0) return true;
   if (worker->stack_reserve != nullptr && platform::stack_left(worker->stack_reserve) == 0) {
-    throw DeadlockError(
-        "too many nested waits: the stack of this worker is too short to run the awaited task; "
-        "wait for it outside of tasks, or wait less deeply");
+    return false;
   }
   // Taken off the deque if it is on top, so that no finished tasks pile up in it.
   const bool was_newest = worker->deque.pop_if_newest(task);
   if (task.try_claim()) {
+    task.set_runner(worker);
     task.run_and_finish(was_newest);
   } else if (was_newest) {
     task.release();
   }
+  return true;
+}
+
+/// The wait of a worker, without a limit, for a task that it could not adopt.
+/// @throws DeadlockError
+inline void sleep_until_done(Worker& worker, Task& task, bool stack_is_short) {
+  struct Edge {
+    Edge(Worker& of, const Task& task) : worker(of), kind(wait_graph.object.add(of, task)) {}
+    Edge(const Edge&) = delete;
+    Edge& operator=(const Edge&) = delete;
+    ~Edge() { wait_graph.object.remove(worker); }
+    Worker& worker;
+    const WaitGraph::Edge kind;
+  } const edge(worker, task);
+  const Blocked blocked(stack_is_short || edge.kind == WaitGraph::Edge::other_pool, true);
+  task.wait(Deadline::never());
 }
 
 /// Waits for one task: the only way to do so. False if the time limit passed first.
 /// @throws DeadlockError
 inline bool wait_for_task(Task& task, Deadline deadline) {
   if (task.is_done()) return true;
-  if (!deadline.is_limited()) adopt(task);
+  if (deadline.only_tests()) return false;
+  Worker* const worker = this_worker();
+  if (worker == nullptr) return task.wait(deadline);
+  const bool stack_is_short = !deadline.is_limited() && !adopt(task);
+  if (task.spin_until_done()) return true;
+  if (!deadline.is_limited()) {
+    sleep_until_done(*worker, task, stack_is_short);
+    return true;
+  }
+  const Blocked blocked(true, false);
   return task.wait(deadline);
 }
 
@@ -2387,6 +2833,8 @@ inline bool wait_for_task(Task& task, Deadline deadline) {
 
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
+
+struct FutureAccess;
 
 /// What a Future can do without knowing the type of its result.
 class FutureBase {
@@ -2418,8 +2866,9 @@ class FutureBase {
   }
 
   /// Waits until done. In a task of the same pool it runs the awaited task itself if nobody has
-  /// begun it.
-  /// @throws InvalidStateError if the handle is empty; DeadlockError if the stack is too short
+  /// begun it; where that cannot be, a spare worker runs other tasks meanwhile.
+  /// @throws InvalidStateError if the handle is empty; DeadlockError if the awaited task waits for
+  /// the calling one, or if a spare worker is needed and cannot start
   void wait() const { wait_for_task(task(), Deadline::never()); }
 
   /// `ready` once done, for every final state; `timeout` if the limit passed first; never
@@ -2429,12 +2878,17 @@ class FutureBase {
   /// The same until a point in time, of any clock.
   template <class Clock, class Duration>
   std::future_status wait_until(const std::chrono::time_point<Clock, Duration>& time) const {
+    using Seconds = std::chrono::duration<long double>;
+    using Fine = std::common_type_t<Duration, typename Clock::duration>;
     // Another clock may be set while this waits: look at it from time to time.
     constexpr auto slice = std::chrono::milliseconds(100);  // picked
     for (;;) {
+      // In floating point first: far points overflow the units of either side.
       const auto now = Clock::now();
-      if (time <= now) return wait_for(std::chrono::nanoseconds(0));
-      const auto left = time - now;
+      const Seconds about = Seconds(time.time_since_epoch()) - Seconds(now.time_since_epoch());
+      if (about <= std::chrono::seconds(-1)) return wait_for(about);
+      if (about >= std::chrono::years(100)) return wait_for(Timeout());
+      const Fine left = Fine(time.time_since_epoch()) - Fine(now.time_since_epoch());
       if (std::is_same_v<Clock, platform::Clock> || left <= slice) return wait_for(left);
       if (wait_for(slice) == std::future_status::ready) return std::future_status::ready;
     }
@@ -2450,17 +2904,33 @@ class FutureBase {
 
  protected:
   FutureBase() noexcept = default;
+  friend struct FutureAccess;
+
   explicit FutureBase(Task* task) noexcept : task_(task) {}
   FutureBase(const FutureBase& other) noexcept : task_(other.task_) {
     if (task_ != nullptr) task_->retain();
   }
-  FutureBase(FutureBase&& other) noexcept : task_(std::exchange(other.task_, nullptr)) {}
-  FutureBase& operator=(FutureBase other) noexcept {
-    std::swap(task_, other.task_);
+  // By hand: g++ 12 warns about std::exchange in a std::optional that is emptied.
+  FutureBase(FutureBase&& other) noexcept : task_(other.task_) { other.task_ = nullptr; }
+  FutureBase& operator=(const FutureBase& other) noexcept {
+    if (other.task_ != nullptr) other.task_->retain();
+    reset(other.task_);
+    return *this;
+  }
+  FutureBase& operator=(FutureBase&& other) noexcept {
+    Task* const task = other.task_;
+    other.task_ = nullptr;
+    reset(task);
     return *this;
   }
   ~FutureBase() {
     if (task_ != nullptr) task_->release();
+  }
+
+  void reset(Task* task) noexcept {
+    Task* const before = task_;
+    task_ = task;
+    if (before != nullptr) before->release();
   }
 
   [[noreturn]] static void throw_cancelled() {
@@ -2504,12 +2974,38 @@ class FutureBase {
   Task* task_ = nullptr;
 };
 
-struct FutureAccess;
+struct FutureAccess {
+  /// Takes over one reference.
+  template <class Handle> static Handle make(Task& task) noexcept { return Handle(&task); }
+  static Task* task(const FutureBase& future) noexcept { return future.task_; }
+};
 
-template <class T>
-using ResultReference =
-    std::conditional_t<std::is_void_v<T>, void,
-                       std::conditional_t<std::is_reference_v<T>, T, std::add_const_t<T>&>>;
+/// A callback of a user: owns itself until it has run.
+template <class Handle, class F> struct Callback : Continuation {
+  template <class G>
+  explicit Callback(G&& g) : Continuation{&run_and_delete}, callable(std::forward<G>(g)) {}
+
+  static void run_and_delete(Continuation& continuation, Task& task) noexcept {
+    const std::unique_ptr<Callback> self(static_cast<Callback*>(&continuation));
+    task.retain();
+    try {
+      std::invoke(self->callable, FutureAccess::make<Handle>(task));
+    } catch (...) { report_unhandled_exception(std::current_exception()); }
+  }
+
+  F callable;
+};
+
+template <class T> struct ReferenceTo {
+  using type = const T&;
+};
+template <class T> struct ReferenceTo<T&> {
+  using type = T&;
+};
+template <> struct ReferenceTo<void> {
+  using type = void;
+};
+template <class T> using ResultReference = typename ReferenceTo<T>::type;
 
 }  // namespace detail
 
@@ -2517,8 +3013,7 @@ using ResultReference =
 /// the same outcome. Dropping one neither waits nor cancels, and a future outlives its executor.
 /// Equality, order and hash are by identity. All members are const but get(), result() on an rvalue
 /// and assignment; const members may be called on one object by several threads at once.
-template <class T>
-class Future : public detail::FutureBase {
+template <class T> class Future : public detail::FutureBase {
   static_assert(!std::is_rvalue_reference_v<T> && std::is_same_v<T, std::remove_cv_t<T>>,
                 "concurrent::Future<T>: T is void, an lvalue reference, or an object type "
                 "without const or volatile");
@@ -2560,6 +3055,25 @@ class Future : public detail::FutureBase {
     return Future(std::move(*this)).take();
   }
 
+  /// Calls fn(future) once the task is done: in the thread that completes or cancels it, in the order
+  /// added; here and now if it is done already. Under no lock: it may submit, cancel, shut down.
+  /// What it throws goes to the handler of unhandled exceptions. A waiter may return before it has
+  /// run. Thread-safe.
+  /// @throws InvalidStateError if the handle is empty; std::bad_alloc, and what copying fn throws:
+  /// then it will not be called
+  template <class F>
+    requires std::is_invocable_v<std::decay_t<F>&, Future>
+  void add_done_callback(F&& fn) const {
+    using Callback = detail::Callback<Future, std::decay_t<F>>;
+    detail::Task& task = this->task();
+    auto callback = std::make_unique<Callback>(std::forward<F>(fn));
+    if (task.add(*callback)) {
+      static_cast<void>(callback.release());
+    } else {
+      Callback::run_and_delete(*callback.release(), task);
+    }
+  }
+
   friend bool operator==(const Future& a, const Future& b) noexcept { return a.task_ == b.task_; }
   friend std::strong_ordering operator<=>(const Future& a, const Future& b) noexcept {
     return std::compare_three_way()(a.task_, b.task_);
@@ -2579,35 +3093,518 @@ class Future : public detail::FutureBase {
     } else if constexpr (!std::is_void_v<T>) {
       struct Owned {
         T& value;
-        ~Owned() { std::destroy_at(&value); }
+        ~Owned() { std::destroy_at(std::addressof(value)); }
       } owned{detail::result_of<T>(*task_)};
       return T(std::move(owned.value));
     }
   }
 };
 
-namespace detail {
-
-struct FutureAccess {
-  /// Takes over one reference.
-  template <class T>
-  static Future<T> make(Task& task) noexcept {
-    return Future<T>(&task);
-  }
-};
-
-}  // namespace detail
 }  // namespace concurrent::inline CONCURRENT_ABI
 
-template <class T>
-struct std::hash<concurrent::Future<T>> {
+template <class T> struct std::hash<concurrent::Future<T>> {
   std::size_t operator()(const concurrent::Future<T>& future) const noexcept {
     return std::hash<const void*>()(future.task_);
   }
 };
 
 // =================================================================================================
-// [13] MapFuture: the results of a map, and the scope in which it runs.            needs 3, 4, 7, 11
+// [13] Promise: a future whose outcome somebody sets.                              needs 3, 7, 11, 12
+// =================================================================================================
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+// The node of a promise: a task without a callable.
+template <class R> class PromiseTask {
+ public:
+  /// With one reference. @throws std::bad_alloc
+  static Task& make() {
+    void* const memory = allocate_node<kSize, kAlignment>();
+    return *::new (memory) Task(kOperations, nullptr, 1);
+  }
+
+ private:
+  using Result = StoredResult<R>;
+  static constexpr std::size_t kSize =
+      std::max(kOutcomeOffset<Result> + sizeof(Result),
+               kOutcomeOffset<std::exception_ptr> + sizeof(std::exception_ptr));
+  static constexpr std::size_t kAlignment =
+      std::max({alignof(Task), alignof(Result), alignof(std::exception_ptr)});
+
+  static std::uint64_t run(Task&) noexcept { return 0; }
+  static std::uint64_t abandon(Task& task, const std::exception_ptr* error) noexcept {
+    if (error == nullptr) return 0;
+    ::new (outcome_place<std::exception_ptr>(task)) std::exception_ptr(*error);
+    return Task::kFailed;
+  }
+  static void destroy(Task& task, std::uint64_t state) noexcept {
+    if ((state & Task::kDone) != 0) destroy_outcome<R>(task, state);
+    std::destroy_at(&task);
+    free_node<kSize, kAlignment>(&task);
+  }
+
+  static constexpr TaskOperations kOperations = {&run, &abandon, &destroy, nullptr};
+};
+
+// What set_result takes; for void it is never named.
+template <class T> using PromisedValue = std::conditional_t<std::is_void_v<T>, NoResult, T>;
+
+}  // namespace detail
+
+/// The other end of a future, for code that completes it by its own means. Move-only; dropping one
+/// that was not kept completes its future with BrokenPromise. Members may be called by several
+/// threads at once, but for moves and the destructor.
+template <class T> class Promise {
+ public:
+  /// @throws std::bad_alloc
+  Promise() : future_(detail::FutureAccess::make<Future<T>>(detail::PromiseTask<T>::make())) {}
+  Promise(Promise&&) noexcept = default;
+  Promise& operator=(Promise&& other) noexcept {
+    if (this != &other) {
+      drop();
+      future_ = std::move(other.future_);
+    }
+    return *this;
+  }
+  ~Promise() { drop(); }
+
+  /// A handle on its future; may be repeated. @throws InvalidStateError if it was moved from
+  Future<T> future() const {
+    static_cast<void>(task());
+    return future_;
+  }
+
+  /// From pending to running, so that cancel() comes too late. False if it was cancelled.
+  /// @throws InvalidStateError if it runs or is final already, or was moved from
+  bool set_running_or_notify_cancel() {
+    if (task().try_claim()) return true;
+    if ((task().state() & detail::Task::kCancelled) != 0) return false;
+    throw InvalidStateError("set_running_or_notify_cancel(): the promise runs or is final already");
+  }
+
+  /// Completes the future. @throws InvalidStateError if it is final, or the promise moved from;
+  /// what moving the value throws, and then the promise is as before, but for running
+  void set_result(detail::PromisedValue<T> value)
+    requires(!std::is_void_v<T>)
+  {
+    if constexpr (std::is_reference_v<T>) {
+      set(std::addressof(value));
+    } else {
+      set(std::move(value));
+    }
+  }
+  void set_result()
+    requires std::is_void_v<T>
+  {
+    set(detail::NoResult());
+  }
+
+  /// Completes the future with a failure. @throws InvalidStateError as set_result();
+  /// std::invalid_argument if the pointer is null
+  void set_exception(std::exception_ptr error) {
+    if (error == nullptr) {
+      throw std::invalid_argument("Promise::set_exception: the exception_ptr is null");
+    }
+    detail::Task& task = keep();
+    task.finish(task.abandon(&error), false);
+  }
+
+ private:
+  detail::Task& task() const {
+    detail::Task* const task = detail::FutureAccess::task(future_);
+    if (task == nullptr) throw InvalidStateError("the promise is empty: it was moved from");
+    return *task;
+  }
+
+  detail::Task& keep() {
+    constexpr std::uint64_t kFinal = detail::Task::kKept | detail::Task::kCancelled;
+    detail::Task& task = this->task();
+    if ((task.keep() & kFinal) != 0) {
+      throw InvalidStateError("the promise is final already: it was kept or cancelled");
+    }
+    return task;
+  }
+
+  void set(detail::StoredResult<T> result) {
+    using Result = detail::StoredResult<T>;
+    detail::Task& task = keep();
+    try {
+      ::new (detail::outcome_place<Result>(task)) Result(std::move(result));
+    } catch (...) {
+      task.unkeep();
+      throw;
+    }
+    task.finish(0, false);
+  }
+
+  void drop() noexcept {
+    if (!future_.valid()) return;
+    try {
+      set_exception(std::make_exception_ptr(
+          BrokenPromise("the promise was dropped before it was kept; no result will come")));
+    } catch (const InvalidStateError&) {
+      // It was kept, or cancelled.
+    }
+  }
+
+  Future<T> future_;
+};
+
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [14] wait and as_completed: several futures at once.                       needs 2, 3, 4, 7, 11, 12
+// =================================================================================================
+//
+// Who waits for any of several links one entry into each task. A task that ends pushes its entry
+// onto a stack and wakes the waiter; so each future costs the same, however many there are.
+//
+//   W1  finished_: run -> take_finished           which entries are done
+//   W2  signal_:   run <-> wait_for_more          one word: something is done, or somebody sleeps
+
+namespace concurrent::inline CONCURRENT_ABI {
+namespace detail {
+
+// What a postfix increment of a single-pass iterator returns.
+template <class T> struct Passed {
+  T value;
+  T& operator*() noexcept { return value; }
+};
+
+class CompletionGroup {
+ public:
+  struct Entry : Continuation {
+    Task* task = nullptr;
+    CompletionGroup* group = nullptr;
+    std::size_t index = 0;
+    Entry* next_finished = nullptr;
+  };
+
+  explicit CompletionGroup(std::size_t capacity) : entries_(std::make_unique<Entry[]>(capacity)) {}
+  CompletionGroup(const CompletionGroup&) = delete;
+  CompletionGroup& operator=(const CompletionGroup&) = delete;
+  ~CompletionGroup() {
+    for (std::size_t i = 0; i < used_; ++i) Task::remove(entries_[i].task, entries_[i]);
+  }
+
+  /// The caller keeps a handle on the task. False if it is done already, and then no entry remains.
+  bool add(Task& task, std::size_t index) noexcept {
+    Entry& entry = entries_[used_];
+    entry.run = &run;
+    entry.is_waiter = true;
+    entry.task = &task;
+    entry.group = this;
+    entry.index = index;
+    if (!task.add(entry)) return false;
+    ++used_;
+    return true;
+  }
+
+  /// All entries that have finished since the last call, oldest first.
+  Entry* take_finished() noexcept {
+    Entry* stack = finished_.exchange(nullptr, std::memory_order_acquire);  // W1: these are done
+    Entry* oldest = nullptr;
+    while (stack != nullptr) {
+      Entry* const next = std::exchange(stack->next_finished, oldest);
+      oldest = std::exchange(stack, next);
+    }
+    return oldest;
+  }
+
+  /// Sleeps until there is something to take, perhaps. One thread. False if the limit has passed.
+  bool wait_for_more(Deadline deadline) noexcept {
+    if (deadline.has_passed()) return false;
+    const std::uint32_t before = signal_.exchange(kSleeper, std::memory_order_acq_rel);  // W2: look
+    if (before == kSomething) return true;
+    while (signal_.load(std::memory_order_acquire) == kSleeper) {  // W2: until somebody says so
+      if (deadline.has_passed()) return false;
+      platform::sleep_while_equal(signal_, kSleeper, deadline.time());
+    }
+    return true;
+  }
+
+ private:
+  static constexpr std::uint32_t kSomething = 1;
+  static constexpr std::uint32_t kSleeper = 2;
+
+  // Under the mutex of the task's continuations: the group lives at least until it is released.
+  static void run(Continuation& continuation, Task&) noexcept {
+    Entry& entry = static_cast<Entry&>(continuation);
+    CompletionGroup& group = *entry.group;
+    Entry* top = group.finished_.load(std::memory_order_relaxed);
+    do {
+      entry.next_finished = top;
+    } while (!group.finished_.compare_exchange_weak(top, &entry,
+                                                    std::memory_order_release,  // W1: one more
+                                                    std::memory_order_relaxed));
+    if (group.signal_.exchange(kSomething, std::memory_order_acq_rel) == kSleeper) {  // W2: it is
+      platform::wake_all(group.signal_);
+    }
+  }
+
+  std::unique_ptr<Entry[]> entries_;
+  std::size_t used_ = 0;
+  platform::Atomic<Entry*> finished_ = nullptr;
+  platform::Atomic<std::uint32_t> signal_ = 0;
+};
+
+/// The handles in a range, in order, each once. @throws InvalidStateError if one is empty
+template <class T, class Range> std::vector<Future<T>> distinct_futures(Range&& range) {
+  std::vector<Future<T>> all;
+  for (auto&& future : range) {
+    if (!future.valid()) {
+      throw InvalidStateError("one of the futures to wait for is empty; leave it out");
+    }
+    all.push_back(future);
+  }
+  // An open hash table of indices, from one; zero is free.
+  std::vector<std::size_t> table(std::bit_ceil(2 * all.size() + 1));
+  std::vector<Future<T>> distinct;
+  distinct.reserve(all.size());
+  for (Future<T>& future : all) {
+    std::size_t at = (std::hash<Future<T>>()(future) / kNodeUnit) & (table.size() - 1);
+    while (table[at] != 0 && distinct[table[at] - 1] != future) at = (at + 1) & (table.size() - 1);
+    if (table[at] != 0) continue;
+    distinct.push_back(std::move(future));
+    table[at] = distinct.size();
+  }
+  return distinct;
+}
+
+template <class T> inline constexpr bool kIsFuture = false;
+template <class T> inline constexpr bool kIsFuture<Future<T>> = true;
+
+template <class Range>
+concept RangeOfFutures = std::ranges::input_range<Range> &&
+                         kIsFuture<std::remove_cvref_t<std::ranges::range_reference_t<Range>>>;
+
+template <class FutureType> struct FutureTraits;
+template <class T> struct FutureTraits<Future<T>> {
+  using Result = T;
+};
+template <class Range>
+using ResultOfRange =
+    typename FutureTraits<std::remove_cvref_t<std::ranges::range_reference_t<Range>>>::Result;
+
+}  // namespace detail
+
+enum class ReturnWhen : unsigned char { all_completed, first_completed, first_exception };
+
+struct WaitOptions {
+  /// When it passes, wait returns what is done by then.
+  Timeout timeout = {};
+  /// A cancelled future is done, and is no exception.
+  ReturnWhen return_when = ReturnWhen::all_completed;
+};
+
+template <class T> struct WaitResult {
+  std::vector<Future<T>> done;
+  std::vector<Future<T>> not_done;
+};
+
+namespace detail {
+
+inline bool has_failed(const Task& task) noexcept { return (task.state() & Task::kFailed) != 0; }
+
+// Waits until the first is done, or the first has failed, or all are done.
+template <class T>
+void wait_for_first(const std::vector<Future<T>>& futures, bool failure_only, Deadline deadline) {
+  CompletionGroup group(futures.size());
+  std::size_t pending = 0;
+  for (const Future<T>& future : futures) {
+    Task& task = *FutureAccess::task(future);
+    if (group.add(task, 0)) {
+      ++pending;
+    } else if (!failure_only || has_failed(task)) {
+      return;
+    }
+  }
+  if (pending == 0 || deadline.only_tests()) return;
+  const Blocked blocked(true, !deadline.is_limited());
+  while (pending != 0) {
+    for (auto* entry = group.take_finished(); entry != nullptr; entry = entry->next_finished) {
+      --pending;
+      if (!failure_only || has_failed(*entry->task)) return;
+    }
+    if (pending != 0 && !group.wait_for_more(deadline)) return;
+  }
+}
+
+template <class T>
+WaitResult<T> wait_for_all(std::vector<Future<T>> futures, const WaitOptions& options) {
+  const Deadline deadline(options.timeout);
+  if (options.return_when != ReturnWhen::all_completed) {
+    wait_for_first(futures, options.return_when == ReturnWhen::first_exception, deadline);
+  } else {
+    for (const Future<T>& future : futures) {
+      if (!wait_for_task(*FutureAccess::task(future), deadline)) break;
+    }
+  }
+  WaitResult<T> result;
+  for (Future<T>& future : futures) {
+    (future.done() ? result.done : result.not_done).push_back(std::move(future));
+  }
+  return result;
+}
+
+}  // namespace detail
+
+/// Waits for futures, of any executors, until `return_when` or the time limit, and says which are
+/// done: in the order of the input, each once. An empty input returns at once.
+/// @throws InvalidStateError, before waiting, if one of the handles is empty; std::bad_alloc;
+/// DeadlockError as Future::wait()
+template <detail::RangeOfFutures Range>
+auto wait(Range&& futures, WaitOptions options = {}) -> WaitResult<detail::ResultOfRange<Range>> {
+  using T = detail::ResultOfRange<Range>;
+  return detail::wait_for_all(detail::distinct_futures<T>(futures), options);
+}
+
+template <class T>
+WaitResult<T> wait(std::initializer_list<Future<T>> futures, WaitOptions options = {}) {
+  return detail::wait_for_all(detail::distinct_futures<T>(futures), options);
+}
+
+/// Waits for all of them, whatever their types. @throws as Future::wait(), before waiting if a
+/// handle is empty
+template <class... Ts>
+  requires(sizeof...(Ts) > 0)
+void wait(const Future<Ts>&... futures) {
+  if (!(futures.valid() && ...)) {
+    throw InvalidStateError("one of the futures to wait for is empty; leave it out");
+  }
+  (futures.wait(), ...);
+}
+
+struct AsCompletedOptions {
+  /// Counted from the call of as_completed: when it passes, going on throws TimeoutError.
+  Timeout timeout = {};
+};
+
+/// Futures in the order in which they complete: a move-only, single-pass range. One thread.
+template <class T> class AsCompleted {
+  class State;
+
+ public:
+  class iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = Future<T>;
+    using difference_type = std::ptrdiff_t;
+    using reference = Future<T>&;
+    using pointer = Future<T>*;
+
+    iterator() noexcept = default;
+
+    /// The next future, once it is done. @throws TimeoutError, and it may be asked again;
+    /// DeadlockError if a spare worker is needed and cannot start
+    reference operator*() const { return state_->current(); }
+    pointer operator->() const { return &state_->current(); }
+    iterator& operator++() {
+      state_->advance();
+      return *this;
+    }
+    /// For `*it++`: what it left.
+    detail::Passed<Future<T>> operator++(int) {
+      detail::Passed<Future<T>> passed{state_->current()};
+      state_->advance();
+      return passed;
+    }
+    friend bool operator==(const iterator& a, const iterator& b) noexcept {
+      return a.is_at_end() == b.is_at_end();
+    }
+
+   private:
+    friend class AsCompleted;
+    explicit iterator(AsCompleted* state) noexcept : state_(state->state_.get()) {}
+    bool is_at_end() const noexcept { return state_ == nullptr || state_->is_at_end(); }
+
+    State* state_ = nullptr;
+  };
+
+  AsCompleted(std::vector<Future<T>> futures, detail::Deadline deadline)
+      : state_(std::make_unique<State>(std::move(futures), deadline)) {}
+
+  iterator begin() noexcept { return iterator(this); }
+  iterator end() noexcept { return iterator(); }
+
+ private:
+  class State {
+   public:
+    State(std::vector<Future<T>> futures, detail::Deadline deadline)
+        : futures_(std::move(futures)), deadline_(deadline), group_(futures_.size()) {
+      ready_.reserve(futures_.size());
+      for (std::size_t i = 0; i < futures_.size(); ++i) {
+        if (!group_.add(*detail::FutureAccess::task(futures_[i]), i)) ready_.push_back(i);
+      }
+    }
+
+    bool is_at_end() const noexcept { return yielded_ == futures_.size(); }
+
+    Future<T>& current() {
+      if (yielded_ == ready_.size()) collect();
+      if (yielded_ == ready_.size()) wait_for_one();
+      return futures_[ready_[yielded_]];
+    }
+
+    void advance() {
+      static_cast<void>(current());
+      ++yielded_;
+    }
+
+   private:
+    void collect() noexcept {
+      for (auto* entry = group_.take_finished(); entry != nullptr; entry = entry->next_finished) {
+        ready_.push_back(entry->index);  // reserved
+      }
+    }
+
+    void wait_for_one() {
+      const detail::Blocked blocked(!deadline_.only_tests(), !deadline_.is_limited());
+      while (yielded_ == ready_.size()) {
+        const bool in_time = group_.wait_for_more(deadline_);
+        collect();
+        if (!in_time && yielded_ == ready_.size()) throw_timeout();
+      }
+    }
+
+    [[noreturn]] void throw_timeout() const {
+      throw TimeoutError(std::to_string(futures_.size() - yielded_) + " (of " +
+                         std::to_string(futures_.size()) + ") futures unfinished");
+    }
+
+    std::vector<Future<T>> futures_;
+    detail::Deadline deadline_;
+    std::vector<std::size_t> ready_;  // indices of what is done, in that order
+    std::size_t yielded_ = 0;
+    detail::CompletionGroup group_;
+  };
+
+  std::unique_ptr<State> state_;
+};
+
+/// Yields each future once, as it completes; those that are done come first. Copies the handles.
+/// @throws InvalidStateError, before waiting, if one of the handles is empty; std::bad_alloc
+template <detail::RangeOfFutures Range>
+auto as_completed(Range&& futures, AsCompletedOptions options = {})
+    -> AsCompleted<detail::ResultOfRange<Range>> {
+  using T = detail::ResultOfRange<Range>;
+  const detail::Deadline deadline(options.timeout);
+  return AsCompleted<T>(detail::distinct_futures<T>(futures), deadline);
+}
+
+template <class T>
+AsCompleted<T> as_completed(std::initializer_list<Future<T>> futures,
+                            AsCompletedOptions options = {}) {
+  const detail::Deadline deadline(options.timeout);
+  return AsCompleted<T>(detail::distinct_futures<T>(futures), deadline);
+}
+
+}  // namespace concurrent::inline CONCURRENT_ABI
+
+// =================================================================================================
+// [15] MapFuture: the results of a map, and the scope in which it runs.    needs 3, 4, 7, 11, 12, 13
 // =================================================================================================
 //
 // A map is one block: inputs, callable, one slot per element, and one task per chunk of elements.
@@ -2624,9 +3621,17 @@ struct std::hash<concurrent::Future<T>> {
 //   B1  progress:       run_chunk, end_chunk -> is_ready     the slots below it
 //   B2  awaited_:       wait_for_element    <-> announce     above
 //   B3  open_chunks_:   end_chunk            -> is_over      all slots; no element runs any more
-//   B4  whole_waiters_: wait_for_chunks     <-> end_chunk    above
+//   B4  whole_waiters_: sleep_until_left    <-> end_chunk    above
 //   B5  event_:         wake                 -> waiters      changes whenever somebody is woken
 //   B6  references_:    release              -> release      all uses come before the end
+//
+// Handles on single elements (future(i)) are promises, made by the thread that iterates. It stores
+// the handle and then looks how far the chunk is; who runs the chunk says how far it is and then
+// looks for a handle. So an element that begins sees the handle, or the maker of the handle sees
+// that it has begun; and whoever sees that it has ended moves the result into the handle: one of
+// them does (Task::keep).
+//
+//   B7  progress, MapHandles: handle <-> run, begin_next, end_chunk    above
 
 namespace concurrent::inline CONCURRENT_ABI {
 
@@ -2637,6 +3642,9 @@ struct MapOptions {
   Timeout timeout = {};
   /// Elements per task. Without it, chosen so that many short and few long elements run well.
   std::optional<std::size_t> chunksize = {};
+  /// At most so many elements are drawn from the ranges and not yet handed out: for single-pass or
+  /// endless input. Input is drawn in map, `++` and result() only, by the calling thread.
+  std::optional<std::size_t> buffersize = {};
 };
 
 namespace detail {
@@ -2647,7 +3655,9 @@ class MapBase;
 struct alignas(kCacheLine) MapChunk : Task {
   MapChunk() noexcept;
 
-  static constexpr std::uint64_t kStop = std::uint64_t{1} << 63U;
+  static constexpr std::uint64_t kStop = std::uint64_t{1} << 63U;   // no further element begins
+  static constexpr std::uint64_t kBegun = std::uint64_t{1} << 62U;  // the first one has begun
+  static constexpr std::uint64_t kCount = kBegun - 1;               // elements that have ended
 
   MapBase* map = nullptr;
   std::size_t index = 0;
@@ -2656,13 +3666,80 @@ struct alignas(kCacheLine) MapChunk : Task {
 
 // The maps whose elements run in this thread just now, innermost first.
 struct MapFrame {
-  const MapBase* map;
+  MapChunk* chunk;
   const MapFrame* outer;
 };
 
 CONCURRENT_VISIBLE inline thread_local constinit const MapFrame* map_frames = nullptr;
 
-enum class SlotState : unsigned char { pending, value, failed, cancelled, passed };
+// What is to be run when all elements of a map have ended, in the order added.
+class MapCallbacks {
+ public:
+  /// False if all is over. The last to end must call run() behind that.
+  template <class IsOver> bool add(Continuation& callback, IsOver is_over) noexcept {
+    const platform::Lock lock(mutex_);
+    if (is_over()) return false;
+    *end_ = &callback;
+    end_ = &callback.next;
+    return true;
+  }
+
+  void run(Task& last) noexcept {
+    Continuation* callbacks = nullptr;
+    {
+      const platform::Lock lock(mutex_);
+      callbacks = std::exchange(first_, nullptr);
+    }
+    while (callbacks != nullptr) {
+      Continuation& callback = *std::exchange(callbacks, callbacks->next);
+      callback.run(callback, last);
+    }
+  }
+
+ private:
+  platform::Mutex mutex_;          // a leaf
+  Continuation* first_ = nullptr;  // guarded by mutex_
+  Continuation** end_ = &first_;   // guarded by mutex_
+};
+
+// The handles on single elements of a map. Made by one thread, looked up by all.
+class MapHandles {
+ public:
+  /// None has been made. A hint: it saves looking for them.
+  bool are_none() const noexcept { return all_.load(std::memory_order_relaxed) == nullptr; }
+
+  /// The handle of an element, or null.
+  Task* find(std::size_t i) const noexcept {
+    const auto* const handles = all_.load(std::memory_order_seq_cst);  // B7: then look
+    if (handles == nullptr) return nullptr;
+    return handles[i].load(std::memory_order_seq_cst);  // B7: then look
+  }
+
+  /// @throws std::bad_alloc
+  void set(std::size_t i, std::size_t size, Task& task) {
+    if (store_ == nullptr) {
+      store_ = std::make_unique<Handle[]>(size);
+      all_.store(store_.get(), std::memory_order_seq_cst);  // B7: there may be some
+    }
+    store_[i].store(&task, std::memory_order_seq_cst);  // B7: say it, then look
+  }
+
+  /// When nobody else uses the map any more.
+  void drop(std::size_t size) noexcept {
+    for (std::size_t i = 0; store_ != nullptr && i < size; ++i) {
+      Task* const handle = store_[i].exchange(nullptr, std::memory_order_relaxed);  // not shared
+      if (handle != nullptr) handle->release();
+    }
+  }
+
+ private:
+  using Handle = platform::Atomic<Task*>;
+
+  std::unique_ptr<Handle[]> store_;  // of the thread that makes them
+  platform::Atomic<Handle*> all_ = nullptr;
+};
+
+enum class SlotState : unsigned char { pending, value, failed, cancelled, gone };
 
 // The part of a map's block that does not depend on types.
 class MapBase {
@@ -2671,9 +3748,11 @@ class MapBase {
   MapBase& operator=(const MapBase&) = delete;
 
   std::size_t size() const noexcept { return size_; }
+  /// Elements that have ended. Never behind one that the caller has seen ready.
   std::size_t completed() const noexcept {
-    // Relaxed: a counter. It is never behind an element that the caller has seen ready (B1).
-    return completed_.load(std::memory_order_relaxed);
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < chunk_count_; ++i) count += progress(chunks_[i]);
+    return count;
   }
   bool is_over() const noexcept {
     return open_chunks_.load(std::memory_order_seq_cst) == 0;  // B3, B4: all have ended
@@ -2696,6 +3775,7 @@ class MapBase {
     references_.store(1 + chunks, std::memory_order_relaxed);
     pool.submit_all(chunks, [&](std::size_t i) -> Task& { return chunks_[i]; });
     chunk_count_ = chunks;
+    pool_ = pool.identity();
   }
 
   /// Cancels what has not begun. True if that was anything.
@@ -2708,57 +3788,63 @@ class MapBase {
       if (cancelled != Cancelled::too_late) continue;
       const std::uint64_t before =
           chunk.progress.fetch_or(MapChunk::kStop, std::memory_order_acq_rel);  // B1: stop there
-      if ((before & MapChunk::kStop) == 0 && before + 1 < length(chunk)) any = true;
+      const std::uint64_t ended = before & MapChunk::kCount;
+      if ((before & MapChunk::kStop) == 0 && ended + 1 < length(chunk)) any = true;
     }
     return any;
   }
 
   bool is_ready(std::size_t i) const noexcept {
     const MapChunk& chunk = chunks_[i / chunk_size_];
-    const std::uint64_t word =
-        chunk.progress.load(std::memory_order_seq_cst);  // B1, B2: how far it is
-    return (word & ~MapChunk::kStop) > i - first(chunk);
+    return progress(chunk) > i - first(chunk);
   }
 
   /// Waits for one element; a worker of the pool runs its whole chunk if nobody has begun it.
-  /// One thread at a time. @throws DeadlockError
+  /// One thread at a time. @throws DeadlockError if a spare worker is needed and cannot start
   bool wait_for_element(std::size_t i, Deadline deadline) {
     if (is_ready(i)) return true;
-    if (!deadline.is_limited()) adopt(chunks_[i / chunk_size_]);
+    if (deadline.only_tests()) return false;
+    const bool stack_is_short = !deadline.is_limited() && !adopt(chunks_[i / chunk_size_]);
+    if (is_ready(i)) return true;
+    const Blocked blocked(needs_spare(deadline, stack_is_short), !deadline.is_limited());
     awaited_.store(i + 1, std::memory_order_seq_cst);  // B2: say it, then look
     const bool ready = sleep_until([&] { return is_ready(i); }, deadline);
     awaited_.store(0, std::memory_order_relaxed);  // a hint from here on
     return ready;
   }
 
-  /// Waits until no more than `left` chunks have not ended. Any thread.
-  bool wait_for_chunks(std::size_t left, Deadline deadline) noexcept {
-    const auto is_ready = [&] {
-      return open_chunks_.load(std::memory_order_seq_cst) <= left;  // B3, B4: then look
-    };
-    if (is_ready()) return true;
-    // Relaxed: only raised, and before the caller says that it waits.
-    if (left != 0) enough_.store(left, std::memory_order_relaxed);
-    whole_waiters_.fetch_add(1, std::memory_order_seq_cst);  // B4: say it, ...
-    const bool ready = sleep_until(is_ready, deadline);
-    whole_waiters_.fetch_sub(1, std::memory_order_relaxed);  // a hint from here on
-    return ready;
+  /// Waits until all chunks have ended; a worker of the pool runs those that nobody has begun. Any
+  /// thread. @throws as wait_for_element
+  bool wait_for_all(Deadline deadline) {
+    if (is_over()) return true;
+    if (deadline.only_tests()) return false;
+    const bool stack_is_short = !deadline.is_limited() && !adopt_all();
+    if (is_over()) return true;
+    const Blocked blocked(needs_spare(deadline, stack_is_short), !deadline.is_limited());
+    return sleep_until_left(0, deadline);
   }
 
-  /// In a worker of the pool: runs the chunks that nobody has begun. @throws DeadlockError
-  void adopt_all() {
-    for (std::size_t i = 0; i < chunk_count_; ++i) adopt(chunks_[i]);
-  }
-
-  /// How many chunks of this map are running in the calling thread.
-  std::size_t running_here() const noexcept {
-    std::size_t count = 0;
-    for (const MapFrame* frame = map_frames; frame != nullptr; frame = frame->outer) {
-      if (frame->map == this) ++count;
+  /// The wait of the scope: for all chunks but those that run in the calling thread itself. True if
+  /// there are none of these.
+  bool wait_to_leave(bool runs_all) noexcept {
+    const bool stack_is_short = runs_all && !adopt_all();
+    const std::size_t mine = stop_those_here();
+    if (open_chunks_.load(std::memory_order_seq_cst) > mine) {  // B3: some run elsewhere
+      const Blocked blocked(needs_spare(Deadline::never(), stack_is_short), false);
+      sleep_until_left(mine, Deadline::never());
     }
-    return count;
+    return mine == 0;
   }
 
+  /// Links a callback in, to be run when all elements have ended. False if they have.
+  bool add(Continuation& callback) noexcept {
+    return callbacks_.add(callback, [&] { return is_over(); });
+  }
+
+  void retain() noexcept {
+    // Relaxed: a new reference is made from one that the caller has.
+    references_.fetch_add(1, std::memory_order_relaxed);
+  }
   void release() noexcept {
     if (references_.load(std::memory_order_acquire) == 1 ||          // B6: the only one left
         references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // B6: the last of several
@@ -2766,8 +3852,8 @@ class MapBase {
     }
   }
 
-  /// Destroys callable and inputs. Call once, when all chunks have ended.
-  virtual void destroy_inputs() noexcept = 0;
+  /// Destroys results, callable and inputs. Call once, when all chunks have ended.
+  virtual void clear() noexcept = 0;
 
  protected:
   MapBase() noexcept = default;
@@ -2784,6 +3870,7 @@ class MapBase {
     const std::uint64_t before =
         chunk.progress.fetch_add(1, std::memory_order_seq_cst);  // B1, B2: publish, then look
     announce(first(chunk) + ended - 1, 1);
+    deliver_if_asked(first(chunk) + ended - 1, 1);
     if ((before & MapChunk::kStop) == 0) return true;
     abandon_rest(chunk, ended, nullptr);
     return false;
@@ -2792,27 +3879,50 @@ class MapBase {
   /// After the last element of a chunk.
   void end_chunk(MapChunk& chunk) noexcept {
     const std::size_t elements = length(chunk);
-    completed_.fetch_add(elements, std::memory_order_relaxed);     // ordered by the next line
     chunk.progress.exchange(elements, std::memory_order_seq_cst);  // B1, B2: publish, then look
     announce(first(chunk), elements);
+    deliver_if_asked(first(chunk), elements);
     const std::size_t left =
-        open_chunks_.fetch_sub(1, std::memory_order_seq_cst) - 1;     // B3, B4: publish, then look
-    if (whole_waiters_.load(std::memory_order_seq_cst) == 0) return;  // B4: nobody waits
-    if (left <= enough_.load(std::memory_order_relaxed)) wake();
+        open_chunks_.fetch_sub(1, std::memory_order_seq_cst) - 1;  // B3, B4: publish, then look
+    if (whole_waiters_.load(std::memory_order_seq_cst) != 0 &&     // B4: somebody waits
+        left <= enough_.load(std::memory_order_relaxed)) {
+      wake();
+    }
+    if (left == 0) callbacks_.run(chunk);
   }
+
+  bool has_begun(std::size_t i) const noexcept {
+    const MapChunk& chunk = chunks_[i / chunk_size_];
+    const std::uint64_t word = chunk.progress.load(std::memory_order_seq_cst);  // B7: how far it is
+    const std::uint64_t ended = word & MapChunk::kCount;
+    const std::uint64_t before = i - first(chunk);
+    return ended > before || (ended == before && (word & MapChunk::kBegun) != 0);
+  }
+
+  /// Whether an element that is about to begin was not cancelled through its handle.
+  bool may_begin(std::size_t i) noexcept {
+    Task* const handle = handles_.find(i);
+    return handle == nullptr || handle->try_claim() || (handle->state() & Task::kCancelled) == 0;
+  }
+
+  /// Moves the outcome of an ended element into its handle, once.
+  virtual void deliver(Task& handle, std::size_t i) noexcept = 0;
 
   /// Ends the elements of a chunk from `begin` on without running them.
   virtual void abandon_rest(MapChunk& chunk, std::size_t begin,
                             const std::exception_ptr* error) noexcept = 0;
   virtual void run_chunk(MapChunk& chunk) noexcept = 0;
 
+  MapHandles handles_;
+
  private:
   friend struct MapChunk;
 
   static std::uint64_t run(Task& task) noexcept {
     MapChunk& chunk = static_cast<MapChunk&>(task);
-    const MapFrame frame{chunk.map, map_frames};
+    const MapFrame frame{&chunk, map_frames};
     map_frames = &frame;
+    chunk.progress.fetch_or(MapChunk::kBegun, std::memory_order_seq_cst);  // B7: the first begins
     chunk.map->run_chunk(chunk);
     map_frames = frame.outer;
     return 0;
@@ -2828,9 +3938,62 @@ class MapBase {
   }
   static constexpr TaskOperations kOperations = {&run, &abandon, &destroy, nullptr};
 
+  static std::size_t progress(const MapChunk& chunk) noexcept {
+    const std::uint64_t word =
+        chunk.progress.load(std::memory_order_seq_cst);  // B1, B2: how far it is
+    return static_cast<std::size_t>(word & MapChunk::kCount);
+  }
+
+  void deliver_if_asked(std::size_t begin, std::size_t count) noexcept {
+    for (std::size_t i = begin; i < begin + count; ++i) {
+      if (Task* const handle = handles_.find(i)) {
+        deliver(*handle, i);
+      } else if (handles_.are_none()) {
+        return;  // a hint that saves the loop; who makes handles from now on sees the elements
+      }
+    }
+  }
+
   void announce(std::size_t begin, std::size_t count) noexcept {
     const std::size_t awaited = awaited_.load(std::memory_order_seq_cst);  // B2: who waits?
     if (awaited > begin && awaited <= begin + count) wake();
+  }
+
+  /// How many chunks of this map are running in the calling thread. No further element of these
+  /// begins: the scope is being left.
+  std::size_t stop_those_here() noexcept {
+    std::size_t count = 0;
+    for (const MapFrame* frame = map_frames; frame != nullptr; frame = frame->outer) {
+      if (frame->chunk->map != this) continue;
+      frame->chunk->progress.fetch_or(MapChunk::kStop, std::memory_order_acq_rel);  // B1: stop
+      ++count;
+    }
+    return count;
+  }
+
+  /// In a worker of the pool: runs the chunks that nobody has begun, but for a stack too short.
+  bool adopt_all() noexcept {
+    bool all = true;
+    for (std::size_t i = 0; i < chunk_count_; ++i) all = adopt(chunks_[i]) && all;
+    return all;
+  }
+
+  bool needs_spare(Deadline deadline, bool stack_is_short) const noexcept {
+    const Worker* const worker = this_worker();
+    return deadline.is_limited() || stack_is_short ||
+           (worker != nullptr && worker->pool.identity() != pool_);
+  }
+
+  bool sleep_until_left(std::size_t left, Deadline deadline) noexcept {
+    const auto is_ready = [&] {
+      return open_chunks_.load(std::memory_order_seq_cst) <= left;  // B3, B4: then look
+    };
+    // Relaxed: only raised, and before the caller says that it waits.
+    if (left != 0) enough_.store(left, std::memory_order_relaxed);
+    whole_waiters_.fetch_add(1, std::memory_order_seq_cst);  // B4: say it, ...
+    const bool ready = sleep_until(is_ready, deadline);
+    whole_waiters_.fetch_sub(1, std::memory_order_relaxed);  // a hint from here on
+    return ready;
   }
 
   void wake() noexcept {
@@ -2838,8 +4001,7 @@ class MapBase {
     platform::wake_all(event_);
   }
 
-  template <class IsReady>
-  bool sleep_until(IsReady is_ready, Deadline deadline) noexcept {
+  template <class IsReady> bool sleep_until(IsReady is_ready, Deadline deadline) noexcept {
     constexpr int pauses = 200;  // picked: a few microseconds
     for (int i = 0; i < pauses && !deadline.only_tests(); ++i) {
       if (is_ready()) return true;
@@ -2856,7 +4018,10 @@ class MapBase {
   std::size_t size_ = 0;
   std::size_t chunk_size_ = 1;
   std::size_t chunk_count_ = 0;
+  const void* pool_ = nullptr;
   std::unique_ptr<MapChunk[]> chunks_;
+
+  MapCallbacks callbacks_;
 
   platform::Atomic<std::size_t> references_ = 1;  // the MapFuture's, and one for each chunk
   platform::Atomic<std::size_t> awaited_ = 0;     // the element that is waited for, plus one
@@ -2864,49 +4029,118 @@ class MapBase {
   platform::Atomic<std::uint32_t> whole_waiters_ = 0;
   platform::Atomic<std::uint32_t> event_ = 0;
   alignas(kCacheLine) platform::Atomic<std::size_t> open_chunks_ = 0;
-  platform::Atomic<std::size_t> completed_ = 0;
 };
 
 inline MapChunk::MapChunk() noexcept : Task(MapBase::kOperations, nullptr, 1) {}
 
-// The part that knows the results.
-template <class Value>
-class MapState : public MapBase {
+// What a MapFuture needs of a map, whole or drawn piece by piece. Members marked (1) are called by
+// the thread that iterates, the others by any.
+template <class Value> class MapView {
  public:
-  explicit MapState(Deadline deadline) noexcept : deadline_(deadline) {}
-
-  // ---- of the one thread that iterates ----
-
-  bool at_end() const noexcept { return cursor_ == size(); }
-  Value& current() { return await(cursor_); }
-
-  /// Does not wait. An element that is ready is destroyed.
-  void advance() {
-    if (is_ready(cursor_)) pass(slots_[cursor_]);
-    ++cursor_;
-  }
-
-  /// Takes all results. What throws takes nothing.
-  std::vector<Value> take_all() {
-    if (cursor_ != 0) {
-      throw InvalidStateError(
-          "results of the map were passed or taken already; call result() before iterating, once");
-    }
-    for (std::size_t i = 0; i < size(); ++i) await(i);
-    wait_for_chunks(0, Deadline::never());
-    std::vector<Value> values;
-    values.reserve(size());
-    for (std::size_t i = 0; i < size(); ++i) {
-      values.push_back(std::move_if_noexcept(slots_[i].value));
-    }
-    for (; cursor_ < size(); ++cursor_) pass(slots_[cursor_]);
-    return values;
-  }
+  virtual bool at_end() const noexcept = 0;   // (1)
+  virtual Value& current() = 0;               // (1)
+  virtual void advance() = 0;                 // (1)
+  virtual std::vector<Value> take_all() = 0;  // (1)
+  virtual Task& handle(std::size_t i) = 0;    // (1) a promise, owned by the map
+  virtual bool wait_for_all(Deadline deadline) = 0;
+  virtual bool is_over() const noexcept = 0;
+  virtual bool cancel() noexcept = 0;
+  virtual std::size_t size() const = 0;
+  virtual std::size_t completed() const noexcept = 0;
+  virtual bool add(Continuation& callback) = 0;  // false if all is over
+  virtual void leave() noexcept = 0;             // (1) ends the scope; not used after it
 
   // Iterated, or waited for with a limit: then leaving the scope cancels. Relaxed: whoever leaves
   // the scope has the map to itself.
   void touch() noexcept { touched_.store(true, std::memory_order_relaxed); }
   bool is_touched() const noexcept { return touched_.load(std::memory_order_relaxed); }
+
+ protected:
+  ~MapView() = default;
+
+ private:
+  platform::Atomic<bool> touched_ = false;
+};
+
+// The part that knows the results.
+template <class Value> class MapState : public MapBase, public MapView<Value> {
+ public:
+  explicit MapState(Deadline deadline) noexcept : deadline_(deadline) {}
+
+  bool wait_for_all(Deadline deadline) override { return MapBase::wait_for_all(deadline); }
+  /// Also while the last chunk is still being counted out: whoever has seen all results sees it over.
+  bool is_over() const noexcept override { return MapBase::is_over() || completed() == size(); }
+  bool cancel() noexcept override { return MapBase::cancel(); }
+  std::size_t size() const noexcept override { return MapBase::size(); }
+  std::size_t completed() const noexcept override { return MapBase::completed(); }
+  bool add(Continuation& callback) noexcept override { return MapBase::add(callback); }
+
+  void leave() noexcept override {
+    const bool cancels = this->is_touched();
+    if (cancels) cancel();
+    // Here, and not when the last task drops the block: all that users see ends with the scope.
+    if (wait_to_leave(!cancels)) clear();
+    release();
+  }
+
+  // ---- of the one thread that iterates ----
+
+  bool at_end() const noexcept override { return cursor_ == size(); }
+  Value& current() override { return await(cursor_); }
+
+  /// Does not wait. What was passed is destroyed as soon as it is ready and this is called again.
+  void advance() noexcept override {
+    ++cursor_;
+    for (; swept_ < cursor_ && is_ready(swept_); ++swept_) {
+      if (handles_.find(swept_) == nullptr) pass(slots_[swept_]);
+    }
+  }
+
+  /// The promise of one element. @throws std::out_of_range, InvalidStateError, std::bad_alloc
+  Task& handle(std::size_t i) override {
+    if (i >= size()) {
+      throw std::out_of_range("MapFuture::future: there is no element of this index");
+    }
+    if (Task* const made = handles_.find(i)) return *made;
+    if (i < cursor_) {
+      throw InvalidStateError(
+          "this element of the map was passed or taken already; call future() before");
+    }
+    Task& task = PromiseTask<Value>::make();
+    try {
+      handles_.set(i, size(), task);
+    } catch (...) {
+      task.release();
+      throw;
+    }
+    if (has_begun(i)) task.try_claim();
+    if (is_ready(i)) deliver(task, i);
+    return task;
+  }
+
+  /// Takes all results. What throws takes nothing.
+  std::vector<Value> take_all() override {
+    if (cursor_ != 0) {
+      throw InvalidStateError(
+          "results of the map were passed or taken already; call result() before iterating, once");
+    }
+    for (std::size_t i = 0; i < size(); ++i) await(i);
+    wait_for_all(Deadline::never());
+    std::vector<Value> values;
+    values.reserve(size());
+    if constexpr (std::is_move_constructible_v<Value>) {
+      for (std::size_t i = 0; i < size(); ++i) values.push_back(std::move_if_noexcept(await(i)));
+    }
+    for (; cursor_ < size(); ++cursor_) {
+      Task* const handle = handles_.find(cursor_);
+      if (handle == nullptr) {
+        pass(slots_[cursor_]);
+      } else if (handle->try_take()) {
+        std::destroy_at(std::addressof(result_of<Value>(*handle)));
+      }
+    }
+    return values;
+  }
 
  protected:
   struct Slot {
@@ -2920,26 +4154,47 @@ class MapState : public MapBase {
     Slot(const Slot&) = delete;
     Slot& operator=(const Slot&) = delete;
     ~Slot() {
-      if (state == SlotState::value) std::destroy_at(&value);
+      if (state == SlotState::value) std::destroy_at(std::addressof(value));
       if (state == SlotState::failed) std::destroy_at(&error);
     }
   };
 
   void make_slots(std::size_t count) { slots_ = std::make_unique<Slot[]>(count); }
+  void clear_slots() noexcept {
+    handles_.drop(size());
+    slots_.reset();
+  }
+
+  void skip(std::size_t i) noexcept { slots_[i].state = SlotState::cancelled; }
 
   /// Builds the result of element `i`, or keeps what call() throws.
-  template <class Call>
-  void compute(std::size_t i, Call call) noexcept {
+  template <class Call> void compute(std::size_t i, Call call) noexcept {
     Slot& slot = slots_[i];
     try {
       if constexpr (std::is_void_v<decltype(call())>) {
         call();
-        ::new (static_cast<void*>(&slot.value)) Value();
+        ::new (static_cast<void*>(std::addressof(slot.value))) Value();
       } else {
-        ::new (static_cast<void*>(&slot.value)) Value(call());
+        ::new (static_cast<void*>(std::addressof(slot.value))) Value(call());
       }
       slot.state = SlotState::value;
     } catch (...) { fail(slot, std::current_exception()); }
+  }
+
+  void deliver(Task& handle, std::size_t i) noexcept override {
+    if ((handle.keep() & (Task::kKept | Task::kCancelled)) != 0) return;
+    Slot& slot = slots_[i];
+    std::uint64_t outcome = 0;
+    if (slot.state == SlotState::cancelled) {
+      outcome = Task::kCancelled;
+    } else if (slot.state == SlotState::failed) {
+      outcome = handle.abandon(&slot.error);
+    } else if constexpr (std::is_move_constructible_v<Value>) {
+      // Does not throw, or the process ends: nobody is there to whom it could be said.
+      ::new (outcome_place<Value>(handle)) Value(std::move(slot.value));
+      pass(slot);
+    }
+    handle.finish(outcome, false);
   }
 
   void abandon_rest(MapChunk& chunk, std::size_t begin,
@@ -2962,12 +4217,27 @@ class MapState : public MapBase {
           "a result of the map was not ready within its time limit; it may be asked for again, "
           "and cancel() stops the rest");
     }
+    if (Task* const handle = handles_.find(i)) return value_of(*handle);
     Slot& slot = slots_[i];
     if (slot.state == SlotState::failed) std::rethrow_exception(slot.error);
-    if (slot.state == SlotState::cancelled) {
-      throw CancelledError("this element of the map was cancelled before it began");
-    }
+    if (slot.state == SlotState::cancelled) throw_cancelled();
     return slot.value;
+  }
+
+  /// The same for an element that has a handle, once it has ended.
+  static Value& value_of(Task& handle) {
+    handle.wait(Deadline::never());  // somebody delivers it just now
+    const std::uint64_t state = handle.state();
+    if ((state & Task::kCancelled) != 0) throw_cancelled();
+    if ((state & Task::kFailed) != 0) std::rethrow_exception(error_of(handle));
+    if ((state & Task::kTaken) != 0) {
+      throw InvalidStateError("this result of the map was taken through its future");
+    }
+    return result_of<Value>(handle);
+  }
+
+  [[noreturn]] static void throw_cancelled() {
+    throw CancelledError("this element of the map was cancelled before it began");
   }
 
   static void fail(Slot& slot, const std::exception_ptr& error) noexcept {
@@ -2978,19 +4248,18 @@ class MapState : public MapBase {
   static void pass(Slot& slot) noexcept {
     std::destroy_at(&slot);
     ::new (static_cast<void*>(&slot)) Slot();
-    slot.state = SlotState::passed;
+    slot.state = SlotState::gone;
   }
 
-  platform::Atomic<bool> touched_ = false;
   Deadline deadline_;
   std::size_t cursor_ = 0;  // of the one thread that iterates
+  std::size_t swept_ = 0;   // passed elements below it are destroyed
   std::unique_ptr<Slot[]> slots_;
 };
 
 // ---- inputs --------------------------------------------------------------------------------------
 
-template <class View>
-inline constexpr bool kIsKept = false;
+template <class View> inline constexpr bool kIsKept = false;
 template <class Container>
 inline constexpr bool kIsKept<std::ranges::owning_view<Container>> = true;
 
@@ -2998,17 +4267,18 @@ template <class View>
 inline constexpr bool kIsEndless =
     std::is_same_v<std::ranges::sentinel_t<View>, std::unreachable_sentinel_t>;
 
+// Elements that a map keeps. Not std::vector<bool>, whose elements are proxies.
+template <class T>
+using KeptElements = std::conditional_t<std::is_same_v<T, bool>, std::deque<T>, std::vector<T>>;
+
 // What a map holds of a range: forward ranges as they are, input-only ones drawn into a vector.
-template <class View>
-struct HeldAs {
-  using type = std::ranges::owning_view<std::vector<std::ranges::range_value_t<View>>>;
+template <class View> struct HeldAs {
+  using type = std::ranges::owning_view<KeptElements<std::ranges::range_value_t<View>>>;
 };
-template <std::ranges::forward_range View>
-struct HeldAs<View> {
+template <std::ranges::forward_range View> struct HeldAs<View> {
   using type = View;
 };
-template <class Range>
-using HeldView = typename HeldAs<std::views::all_t<Range>>::type;
+template <class Range> using HeldView = typename HeldAs<std::views::all_t<Range>>::type;
 
 // Elements as they stand, if the callable takes them so; otherwise those of kept containers as
 // rvalues.
@@ -3029,8 +4299,7 @@ using MapResult =
     std::decay_t<std::invoke_result_t<F&, MapElement<Views, kTakesElements<F, Views...>>...>>;
 
 /// A forward range, and where its chunks begin.
-template <std::ranges::forward_range View>
-class MapInput {
+template <std::ranges::forward_range View> class MapInput {
  public:
   using Iterator = std::ranges::iterator_t<View>;
 
@@ -3038,19 +4307,22 @@ class MapInput {
   MapInput(const MapInput&) = delete;
   MapInput& operator=(const MapInput&) = delete;
 
-  /// Elements, up to `limit`.
-  std::size_t count(std::size_t limit) {
-    if constexpr (kIsEndless<View>) {
-      return limit;
-    } else if constexpr (std::ranges::sized_range<View>) {
-      return static_cast<std::size_t>(
-          std::min<std::uintmax_t>(limit, static_cast<std::uintmax_t>(std::ranges::size(view_))));
-    } else {
-      std::size_t found = 0;
-      for (Iterator at = begin_; found < limit && at != std::ranges::end(view_); ++at) ++found;
-      return found;
+  /// The smaller of `limit` and the size, where that is known.
+  std::size_t known_size(std::size_t limit) {
+    if constexpr (std::ranges::sized_range<View>) {
+      const auto size = static_cast<std::uintmax_t>(std::ranges::size(view_));
+      return static_cast<std::size_t>(std::min<std::uintmax_t>(limit, size));
     }
+    return limit;
   }
+  /// Whether `at` is the end, where that must be looked for.
+  bool is_end(const Iterator& at) {
+    if constexpr (std::ranges::sized_range<View> || kIsEndless<View>)
+      return false;
+    else
+      return at == std::ranges::end(view_);
+  }
+  const Iterator& begin() const noexcept { return begin_; }
 
   /// Finds the beginnings of chunks, where they cannot be computed.
   void cut(std::size_t size, std::size_t chunk_size) {
@@ -3077,32 +4349,33 @@ class MapInput {
   std::vector<Iterator> chunk_begins_;
 };
 
-/// Draws an input-only range, in step with the others of the same map.
-template <class View>
-class MapDrawing {
+/// Draws an input-only range, in step with the others of the same map, which it walks if their size
+/// is not known.
+template <class View> class MapDrawing {
  public:
   static constexpr bool kDraws = !std::ranges::forward_range<View>;
+  static constexpr bool kWalks = kDraws || !(std::ranges::sized_range<View> || kIsEndless<View>);
 
   explicit MapDrawing(View&& view) : view_(std::move(view)) {}
 
+  std::size_t known_size(std::size_t limit) {
+    if constexpr (std::ranges::forward_range<View> && std::ranges::sized_range<View>) {
+      return std::min(limit, static_cast<std::size_t>(std::ranges::size(view_)));
+    }
+    return limit;
+  }
   void begin() {
-    if constexpr (kDraws) at_.emplace(std::ranges::begin(view_));
+    if constexpr (kWalks) at_.emplace(std::ranges::begin(view_));
   }
   bool is_at_end() {
-    if constexpr (kDraws) return *at_ == std::ranges::end(view_);
+    if constexpr (kWalks) return *at_ == std::ranges::end(view_);
     return false;
   }
   void draw() {
     if constexpr (kDraws) drawn_.emplace_back(**at_);
   }
   void advance() {
-    if constexpr (kDraws) ++*at_;
-  }
-  std::size_t count(std::size_t limit) {
-    if constexpr (kDraws)
-      return limit;
-    else
-      return MapInput<std::ranges::ref_view<View>>(std::ranges::ref_view<View>(view_)).count(limit);
+    if constexpr (kWalks) ++*at_;
   }
   auto held() {
     if constexpr (kDraws)
@@ -3115,13 +4388,12 @@ class MapDrawing {
   struct Nothing {};
 
   View view_;
-  std::conditional_t<kDraws, std::optional<std::ranges::iterator_t<View>>, Nothing> at_;
-  std::conditional_t<kDraws, std::vector<std::ranges::range_value_t<View>>, Nothing> drawn_;
+  std::conditional_t<kWalks, std::optional<std::ranges::iterator_t<View>>, Nothing> at_;
+  std::conditional_t<kDraws, KeptElements<std::ranges::range_value_t<View>>, Nothing> drawn_;
 };
 
 /// Everything a map needs to run: the whole block.
-template <class Value, class F, class... Views>
-class MapWork final : public MapState<Value> {
+template <class Value, class F, class... Views> class MapWork final : public MapState<Value> {
  public:
   template <class G>
   MapWork(Deadline deadline, G&& f, Views&&... views)
@@ -3130,15 +4402,17 @@ class MapWork final : public MapState<Value> {
 
   /// @throws as Pool::submit, and what the inputs throw; then nothing is scheduled
   void begin(Pool& pool, std::optional<std::size_t> chunk_size) {
-    std::size_t size = std::numeric_limits<std::size_t>::max();
-    each_input([&](auto& input) { size = input.count(size); });
+    const std::size_t size = common_size();
     const std::size_t chunk = chunk_size.value_or(default_chunk_size(size, pool.max_workers()));
     each_input([&](auto& input) { input.cut(size, chunk); });
     this->make_slots(size);
     this->start(pool, size, chunk);
   }
 
-  void destroy_inputs() noexcept override { inputs_.reset(); }
+  void clear() noexcept override {
+    this->clear_slots();
+    inputs_.reset();
+  }
 
  private:
   static constexpr bool kAsTheyStand = kTakesElements<F, Views...>;
@@ -3161,8 +4435,26 @@ class MapWork final : public MapState<Value> {
     return std::clamp<std::size_t>(size / chunks, 1, longest);
   }
 
-  template <class Each>
-  void each_input(Each each) {
+  /// Of the shortest input. Sizes that are not known are found by walking, all in step, since others
+  /// may be endless.
+  std::size_t common_size() {
+    std::size_t limit = std::numeric_limits<std::size_t>::max();
+    each_input([&](auto& input) { limit = input.known_size(limit); });
+    if constexpr (((std::ranges::sized_range<Views> || kIsEndless<Views>) && ...)) return limit;
+    return std::apply([&](auto&... input) { return walk(limit, input...); }, inputs_->views);
+  }
+  static std::size_t walk(std::size_t limit, MapInput<Views>&... input) {
+    std::tuple<std::ranges::iterator_t<Views>...> all(input.begin()...);
+    return std::apply(
+        [&](auto&... at) {
+          std::size_t size = 0;
+          for (; size < limit && !(input.is_end(at) || ...); ++size) (static_cast<void>(++at), ...);
+          return size;
+        },
+        all);
+  }
+
+  template <class Each> void each_input(Each each) {
     std::apply([&](auto&... input) { (each(input), ...); }, inputs_->views);
   }
 
@@ -3194,9 +4486,13 @@ class MapWork final : public MapState<Value> {
   void run_elements(MapChunk& chunk, std::size_t& ended, std::ranges::iterator_t<Views>... at) {
     const std::size_t first = this->first(chunk);
     for (;;) {
-      this->compute(first + ended, [&]() -> decltype(auto) {
-        return std::invoke(inputs_->callable, element<Views>(at)...);
-      });
+      if (this->may_begin(first + ended)) {
+        this->compute(first + ended, [&]() -> decltype(auto) {
+          return std::invoke(inputs_->callable, element<Views>(at)...);
+        });
+      } else {
+        this->skip(first + ended);
+      }
       if (!this->begin_next(chunk, ++ended)) return;
       (static_cast<void>(++at), ...);
     }
@@ -3205,10 +4501,337 @@ class MapWork final : public MapState<Value> {
   std::optional<Inputs> inputs_;
 };
 
-template <class R>
-using MapValue = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
+// ---- input drawn piece by piece ------------------------------------------------------------------
+
+// Some elements of a forward range, in place.
+template <class View> class MapPiece : public std::ranges::view_interface<MapPiece<View>> {
+ public:
+  using Iterator = std::counted_iterator<std::ranges::iterator_t<View>>;
+
+  MapPiece(std::ranges::iterator_t<View> first, std::size_t count)
+      : first_(std::move(first), static_cast<std::ranges::range_difference_t<View>>(count)) {}
+  Iterator begin() const { return first_; }
+  std::default_sentinel_t end() const noexcept { return {}; }
+  std::size_t size() const noexcept { return static_cast<std::size_t>(first_.count()); }
+
+ private:
+  Iterator first_;
+};
+template <class View> inline constexpr bool kIsKept<MapPiece<View>> = kIsKept<View>;
+
+// Draws from one range: a piece in place, or copies of its elements where it is input-only.
+template <class View> class PieceDrawing {
+ public:
+  static constexpr bool kCopies = !std::ranges::forward_range<View>;
+  using Values = KeptElements<std::ranges::range_value_t<View>>;
+  using Piece =
+      typename std::conditional_t<kCopies, HeldAs<View>, std::type_identity<MapPiece<View>>>::type;
+
+  explicit PieceDrawing(View&& view) : view_(std::move(view)) {}
+
+  void start() { at_.emplace(std::ranges::begin(view_)); }
+  void advance() { ++*at_; }
+  bool is_at_end() { return *at_ == std::ranges::end(view_); }
+  void draw(bool is_first_of_piece) {
+    if constexpr (kCopies)
+      values_.emplace_back(**at_);
+    else if (is_first_of_piece)
+      first_ = at_;
+  }
+  Piece piece([[maybe_unused]] std::size_t count) {
+    if constexpr (kCopies)
+      return Piece(std::exchange(values_, Values()));
+    else
+      return Piece(*first_, count);
+  }
+
+ private:
+  View view_;
+  std::optional<std::ranges::iterator_t<View>> at_;     // the last element that was drawn
+  std::optional<std::ranges::iterator_t<View>> first_;  // of the piece
+  Values values_;                                       // of the piece
+};
+
+// A map with a buffersize: a queue of small maps, one for each piece of the input.
+template <class Value, class F, class... Views> class BufferedMap final : public MapView<Value> {
+ public:
+  template <class G>
+  BufferedMap(Pool& pool, Deadline deadline, std::size_t buffersize, std::size_t chunk_size, G&& f,
+              Views&&... views)
+      : pool_(pool),
+        deadline_(deadline),
+        buffersize_(buffersize),
+        chunk_size_(std::min(chunk_size, buffersize)),
+        source_(std::make_shared<Source>(std::forward<G>(f), std::move(views)...)) {
+    pool_.retain();
+  }
+  BufferedMap(const BufferedMap&) = delete;
+  BufferedMap& operator=(const BufferedMap&) = delete;
+
+  /// Draws as much as may be. @throws as Pool::submit, and what the ranges throw
+  void fill(bool is_first) {
+    while (may_draw()) {
+      const std::size_t room = buffersize_ - (drawn_ - handed_out_);
+      if (room == 0 || (room < chunk_size_ && !is_first)) return;
+      pool_.require_open();  // before anything is drawn
+      draw(std::min(room, chunk_size_));
+    }
+  }
+
+  bool at_end() const noexcept override { return pieces_.empty(); }
+  Value& current() override { return pieces_.front()->current(); }
+
+  void advance() override {
+    State& piece = *pieces_.front();
+    piece.advance();
+    ++handed_out_;
+    if (piece.at_end()) {
+      piece.wait_for_all(Deadline::never());
+      {
+        const platform::Lock lock(mutex_);
+        pieces_.pop_front();
+        completed_before_ += piece.size();
+      }
+      piece.leave();
+    }
+    fill(false);
+  }
+
+  /// What was taken when it throws stays here, for the next call.
+  std::vector<Value> take_all() override {
+    if (handed_out_ != taken_.size() || is_taken_) {
+      throw InvalidStateError(
+          "results of the map were passed or taken already; call result() before iterating, once");
+    }
+    while (!at_end()) {
+      if constexpr (std::is_move_constructible_v<Value>) {
+        taken_.push_back(std::move_if_noexcept(current()));
+      }
+      advance();
+    }
+    is_taken_ = true;
+    return std::move(taken_);
+  }
+
+  Task& handle(std::size_t i) override {
+    require_drawn();
+    if (i >= drawn_) {
+      throw std::out_of_range("MapFuture::future: there is no element of this index");
+    }
+    std::size_t first = drawn_;
+    for (auto piece = pieces_.rbegin(); piece != pieces_.rend(); ++piece) {
+      first -= (*piece)->size();
+      if (i >= first) return (*piece)->handle(i - first);
+    }
+    throw InvalidStateError("this element of the map was passed already; call future() before");
+  }
+
+  bool wait_for_all(Deadline deadline) override {
+    require_drawn();
+    for (std::size_t i = count(); i-- > 0;) {
+      const Kept piece = keep(i);
+      if (piece != nullptr && !piece->wait_for_all(deadline)) return false;
+    }
+    return true;
+  }
+
+  bool is_over() const noexcept override {
+    if (may_draw()) return false;
+    const platform::Lock lock(mutex_);
+    return std::ranges::all_of(pieces_, [](State* piece) { return piece->is_over(); });
+  }
+
+  bool cancel() noexcept override {
+    is_cancelled_.store(true, std::memory_order_relaxed);  // a hint to fill: no input is lost by it
+    bool any = false;
+    for (std::size_t i = count(); i-- > 0;) {
+      const Kept piece = keep(i);
+      if (piece != nullptr) any = piece->cancel() || any;
+    }
+    return any;
+  }
+
+  std::size_t size() const override {
+    require_drawn();
+    return drawn_;
+  }
+
+  std::size_t completed() const noexcept override {
+    const platform::Lock lock(mutex_);
+    std::size_t sum = completed_before_;
+    for (const State* const piece : pieces_) sum += piece->completed();
+    return sum;
+  }
+
+  bool add(Continuation& callback) override {
+    require_drawn();
+    auto joint = std::make_unique<Joint>(callback);
+    for (std::size_t i = 0; i < count(); ++i) joint->pieces.push_back(keep(i));
+    if (!joint->hand_on()) return false;
+    static_cast<void>(joint.release());
+    return true;
+  }
+
+  void leave() noexcept override {
+    if (this->is_touched()) cancel();
+    for (State* const piece : pieces_) {
+      if (this->is_touched()) piece->touch();
+      piece->leave();
+    }
+    pool_.release();
+    delete this;
+  }
+
+ private:
+  using State = MapState<Value>;
+
+  // What running elements need: they may outlast the map that they drop.
+  struct Source {
+    template <class G>
+    explicit Source(G&& f, Views&&... views)
+        : callable(std::forward<G>(f)), drawings(std::move(views)...) {}
+
+    F callable;
+    std::tuple<PieceDrawing<Views>...> drawings;
+  };
+  struct Call {
+    template <class... Args>
+      requires std::is_invocable_v<F&, Args...>
+    decltype(auto) operator()(Args&&... args) {
+      return std::invoke(source->callable, std::forward<Args>(args)...);
+    }
+    std::shared_ptr<Source> source;
+  };
+  using Work = MapWork<Value, Call, typename PieceDrawing<Views>::Piece...>;
+
+  struct Release {
+    void operator()(State* piece) const noexcept { piece->release(); }
+  };
+  using Kept = std::unique_ptr<State, Release>;
+
+  // Links itself into one piece after the other, and runs the callback when all have ended.
+  struct Joint : Continuation {
+    explicit Joint(Continuation& of_user) : Continuation{&run}, callback(of_user) {}
+    bool hand_on() noexcept {
+      next = nullptr;
+      while (!pieces.empty()) {
+        const Kept piece = std::move(pieces.back());
+        pieces.pop_back();
+        if (piece->add(*this)) return true;
+      }
+      return false;
+    }
+    static void run(Continuation& continuation, Task& task) noexcept {
+      Joint& self = static_cast<Joint&>(continuation);
+      if (self.hand_on()) return;
+      const std::unique_ptr<Joint> owner(&self);
+      self.callback.run(self.callback, task);
+    }
+    Continuation& callback;
+    std::vector<Kept> pieces;
+  };
+
+  ~BufferedMap() = default;
+
+  std::size_t count() const noexcept {
+    const platform::Lock lock(mutex_);
+    return pieces_.size();
+  }
+  // A reference on the piece `i`; null if it is gone. From the last to the first none is missed.
+  Kept keep(std::size_t i) const noexcept {
+    const platform::Lock lock(mutex_);
+    if (i >= pieces_.size()) return nullptr;
+    pieces_[i]->retain();
+    return Kept(pieces_[i]);
+  }
+
+  bool may_draw() const noexcept {
+    return !is_drawn_.load(std::memory_order_relaxed) &&  // written by the thread that iterates
+           !is_cancelled_.load(std::memory_order_relaxed);
+  }
+
+  void require_drawn() const {
+    if (may_draw()) {
+      throw InvalidStateError(
+          "the map has a buffersize and has not drawn all of its input: iterate to the end first");
+    }
+  }
+
+  /// Draws up to `most` elements and schedules them. What throws ends the drawing: input may be lost.
+  void draw(std::size_t most) {
+    try {
+      std::apply([&](auto&... drawing) { draw_from(most, drawing...); }, source_->drawings);
+    } catch (...) {
+      is_drawn_.store(true, std::memory_order_relaxed);
+      throw;
+    }
+  }
+
+  void draw_from(std::size_t most, PieceDrawing<Views>&... drawing) {
+    std::size_t count = 0;
+    for (; count < most; ++count) {
+      if (drawn_ + count == 0) {
+        (drawing.start(), ...);
+      } else {
+        (drawing.advance(), ...);
+      }
+      if ((drawing.is_at_end() || ...)) {
+        is_drawn_.store(true, std::memory_order_relaxed);
+        break;
+      }
+      (drawing.draw(count == 0), ...);
+    }
+    if (count == 0) return;
+    auto work = std::make_unique<Work>(deadline_, Call{source_}, drawing.piece(count)...);
+    const platform::Lock lock(mutex_);
+    pieces_.push_back(work.get());
+    try {
+      work->begin(pool_, count);
+    } catch (...) {
+      pieces_.pop_back();
+      throw;
+    }
+    static_cast<void>(work.release());
+    drawn_ += count;
+  }
+
+  Pool& pool_;
+  const Deadline deadline_;
+  const std::size_t buffersize_;
+  const std::size_t chunk_size_;
+  const std::shared_ptr<Source> source_;
+  std::size_t drawn_ = 0;       // of the thread that iterates
+  std::size_t handed_out_ = 0;  // the same
+  std::vector<Value> taken_;    // the same
+  bool is_taken_ = false;       // the same
+  platform::Atomic<bool> is_drawn_ = false;
+  platform::Atomic<bool> is_cancelled_ = false;
+  mutable platform::Mutex mutex_;     // before those of the pool
+  std::deque<State*> pieces_;         // guarded by it; changed by the thread that iterates only
+  std::size_t completed_before_ = 0;  // guarded by it: elements of pieces that are gone
+};
+
+template <class R> using MapValue = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
 
 struct MapAccess;
+
+// A callback of a user at the end of a map: owns itself until it has run.
+template <class F> struct MapCallback : Continuation {
+  template <class G>
+  explicit MapCallback(G&& g) : Continuation{&run_and_delete}, callable(std::forward<G>(g)) {}
+
+  void call() noexcept {
+    try {
+      std::invoke(callable);
+    } catch (...) { report_unhandled_exception(std::current_exception()); }
+  }
+  static void run_and_delete(Continuation& continuation, Task&) noexcept {
+    const std::unique_ptr<MapCallback> self(static_cast<MapCallback*>(&continuation));
+    self->call();
+  }
+
+  F callable;
+};
 
 }  // namespace detail
 
@@ -3219,8 +4842,7 @@ struct MapAccess;
 /// is cancelled first. cancel(), done(), completed(), size() and the waits may be called by any
 /// thread, iteration and result() by one. One that was moved from is empty: its members but
 /// valid(), done() and cancel() throw InvalidStateError.
-template <class R>
-class MapFuture {
+template <class R> class MapFuture {
  public:
   using value_type = detail::MapValue<R>;
   class iterator;
@@ -3234,7 +4856,7 @@ class MapFuture {
     return *this;
   }
   /// Waits until no element runs any more: see above. An element that drops its own map does not
-  /// wait for itself.
+  /// wait for itself; those behind it in its chunk are cancelled.
   ~MapFuture() { leave(); }
 
   bool valid() const noexcept { return state_ != nullptr; }
@@ -3252,6 +4874,8 @@ class MapFuture {
   /// InvalidStateError if results were passed or taken; DeadlockError if the stack is too short;
   /// std::bad_alloc. What throws has taken nothing.
   std::conditional_t<std::is_void_v<R>, void, std::vector<detail::MapValue<R>>> result() {
+    static_assert(std::is_move_constructible_v<value_type>,
+                  "MapFuture::result: results that cannot be moved can only be iterated over");
     if constexpr (std::is_void_v<R>) {
       static_cast<void>(state().take_all());
     } else {
@@ -3260,32 +4884,67 @@ class MapFuture {
   }
 
   /// Waits until every element has ended. @throws DeadlockError if the stack is too short
-  void wait() const {
-    state().adopt_all();
-    state().wait_for_chunks(0, detail::Deadline::never());
-  }
+  void wait() const { state().wait_for_all(detail::Deadline::never()); }
   /// `ready` or `timeout`.
   std::future_status wait_for(Timeout limit) const {
     state().touch();
-    const bool over = state().wait_for_chunks(0, detail::Deadline(limit));
+    const bool over = state().wait_for_all(detail::Deadline(limit));
     return over ? std::future_status::ready : std::future_status::timeout;
   }
 
   /// Whether every element has ended.
   bool done() const noexcept { return state_ != nullptr && state_->is_over(); }
 
-  /// Cancels the elements that have not begun. True if there were any.
+  /// Cancels the elements that have not begun. True if there were any. Those behind an element that
+  /// runs, in the same chunk, are done when that one ends.
   bool cancel() const noexcept { return state_ != nullptr && state_->cancel(); }
+
+  /// Calls fn() once every element has ended: in the thread that ends the last one, or here and now.
+  /// What it throws goes to the handler of unhandled exceptions. A waiter may return before.
+  template <class F>
+    requires std::is_invocable_v<std::decay_t<F>&>
+  void add_done_callback(F&& fn) const {
+    using Callback = detail::MapCallback<std::decay_t<F>>;
+    State& state = this->state();
+    auto callback = std::make_unique<Callback>(std::forward<F>(fn));
+    if (state.add(*callback)) {
+      static_cast<void>(callback.release());
+    } else {
+      callback->call();
+    }
+  }
+
+  /// A handle on one element, which outlives the map; its value is then kept with it. cancel() on it
+  /// works until that element begins. To be called by the thread that iterates.
+  /// @throws std::out_of_range; InvalidStateError if the element was passed or taken;
+  /// std::bad_alloc
+  Future<R> future(std::size_t i) & {
+    static_assert(std::is_move_constructible_v<value_type>,
+                  "MapFuture::future: results that cannot be moved have no futures of their own");
+    detail::Task& task = state().handle(i);
+    task.retain();
+    return detail::FutureAccess::make<Future<R>>(task);
+  }
+  Future<R> future(std::size_t i) && = delete;
+
+  /// The handles of all elements. @throws as future()
+  std::vector<Future<R>> futures() & {
+    std::vector<Future<R>> all;
+    all.reserve(size());
+    for (std::size_t i = 0; i < size(); ++i) all.push_back(future(i));
+    return all;
+  }
+  std::vector<Future<R>> futures() && = delete;
 
   /// The number of elements.
   std::size_t size() const { return state().size(); }
 
-  /// How many have ended: for a progress bar. Counts a chunk when it ends.
+  /// How many have ended: for a progress bar.
   std::size_t completed() const { return state().completed(); }
 
  private:
   friend struct detail::MapAccess;
-  using State = detail::MapState<detail::MapValue<R>>;
+  using State = detail::MapView<detail::MapValue<R>>;
 
   explicit MapFuture(State* state) noexcept : state_(state) {}
 
@@ -3295,33 +4954,14 @@ class MapFuture {
   }
 
   void leave() noexcept {
-    if (state_ == nullptr) return;
-    if (state_->is_touched()) {
-      state_->cancel();
-    } else {
-      adopt_quietly();
-    }
-    const std::size_t mine = state_->running_here();
-    state_->wait_for_chunks(mine, detail::Deadline::never());
-    // Here, and not when the last task drops the block: callable and inputs end with the scope.
-    if (mine == 0) state_->destroy_inputs();
-    std::exchange(state_, nullptr)->release();
-  }
-
-  void adopt_quietly() noexcept {
-    try {
-      state_->adopt_all();
-    } catch (const DeadlockError&) {
-      // The stack is short. A destructor cannot say so: other workers must do it.
-    }
+    if (state_ != nullptr) std::exchange(state_, nullptr)->leave();
   }
 
   State* state_;
 };
 
 /// An input iterator: all copies stand at the same element.
-template <class R>
-class MapFuture<R>::iterator {
+template <class R> class MapFuture<R>::iterator {
  public:
   using iterator_category = std::input_iterator_tag;
   using iterator_concept = std::input_iterator_tag;
@@ -3340,7 +4980,12 @@ class MapFuture<R>::iterator {
     state_->advance();
     return *this;
   }
-  void operator++(int) { state_->advance(); }
+  /// For `*it++`: what it left.
+  detail::Passed<value_type> operator++(int) {
+    detail::Passed<value_type> passed{std::move(state_->current())};
+    state_->advance();
+    return passed;
+  }
 
   friend bool operator==(const iterator& a, const iterator& b) noexcept {
     return a.is_at_end() == b.is_at_end();
@@ -3360,6 +5005,23 @@ namespace detail {
 
 struct MapAccess {
   template <class R, class F, class... Views>
+  static MapFuture<R> start_buffered(Pool& pool, const MapOptions& options, Deadline deadline,
+                                     F&& f, Views... views) {
+    using Buffered = BufferedMap<MapValue<R>, std::decay_t<F>, Views...>;
+    auto* const map =
+        new Buffered(pool, deadline, *options.buffersize, options.chunksize.value_or(1),
+                     std::forward<F>(f), std::move(views)...);
+    MapFuture<R> future(map);
+    try {
+      map->fill(true);
+    } catch (...) {
+      map->touch();  // so that it cancels what it had scheduled
+      throw;
+    }
+    return future;
+  }
+
+  template <class R, class F, class... Views>
   static MapFuture<R> start(Pool& pool, const MapOptions& options, Deadline deadline, F&& f,
                             Views... views) {
     using Work = MapWork<MapValue<R>, std::decay_t<F>, Views...>;
@@ -3373,10 +5035,9 @@ template <class F, class... Ranges>
 using MapResultOf = MapResult<std::decay_t<F>, HeldView<Ranges>...>;
 
 // Draws the input-only ranges, all of them step by step, up to the shortest.
-template <class... Views>
-void draw_all(MapDrawing<Views>&... drawings) {
+template <class... Views> void draw_all(MapDrawing<Views>&... drawings) {
   std::size_t limit = std::numeric_limits<std::size_t>::max();
-  ((limit = drawings.count(limit)), ...);
+  ((limit = drawings.known_size(limit)), ...);
   for (std::size_t i = 0; i < limit; ++i) {
     if (i == 0) {
       (drawings.begin(), ...);
@@ -3388,19 +5049,34 @@ void draw_all(MapDrawing<Views>&... drawings) {
   }
 }
 
-template <class F, class... Views>
-auto start_map(Pool& pool, const MapOptions& options, F&& f, Views... views) {
-  static_assert(!(kIsEndless<Views> && ...),
-                "concurrent: map needs a range that ends; put std::views::take(n) behind it");
-  using R = MapResult<std::decay_t<F>, typename HeldAs<Views>::type...>;
+// Throws for zero, and for what was negative before it was converted.
+inline void check_count(const char* name, const std::optional<std::size_t>& count) {
   constexpr auto largest = static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max());
-  if (options.chunksize && (*options.chunksize == 0 || *options.chunksize > largest)) {
-    throw std::invalid_argument(
-        "concurrent::MapOptions: chunksize must be positive; leave it out for a good one");
-  }
+  if (!count || (*count != 0 && *count <= largest)) return;
+  throw std::invalid_argument(std::string("concurrent::MapOptions: ")
+                                  .append(name)
+                                  .append(" must be positive; leave it out for the default"));
+}
+
+template <bool may_buffer, class F, class... Views>
+auto start_map(Pool& pool, const MapOptions& options, F&& f, Views... views) {
+  using R = MapResult<std::decay_t<F>, typename HeldAs<Views>::type...>;
+  check_count("chunksize", options.chunksize);
+  check_count("buffersize", options.buffersize);
   const Deadline deadline(options.timeout);
   pool.require_open();
-  if constexpr ((std::ranges::forward_range<Views> && ...)) {
+  if constexpr (may_buffer) {
+    if (options.buffersize) {
+      return MapAccess::start_buffered<R>(pool, options, deadline, std::forward<F>(f),
+                                          std::move(views)...);
+    }
+  }
+  if constexpr ((kIsEndless<Views> && ...)) {
+    static_assert(may_buffer,
+                  "concurrent: map needs a range that ends, or MapOptions with a buffersize; put "
+                  "std::views::take(n) behind the range");
+    throw std::invalid_argument("concurrent::MapOptions: a range without end needs a buffersize");
+  } else if constexpr ((std::ranges::forward_range<Views> && ...)) {
     return MapAccess::start<R>(pool, options, deadline, std::forward<F>(f), std::move(views)...);
   } else {
     std::tuple<MapDrawing<Views>...> drawings(std::move(views)...);
@@ -3418,19 +5094,11 @@ auto start_map(Pool& pool, const MapOptions& options, F&& f, Views... views) {
 }  // namespace concurrent::inline CONCURRENT_ABI
 
 // =================================================================================================
-// [14] ThreadPoolExecutor.                                        needs 3, 4, 5, 7, 11, 12, 13
+// [16] ThreadPoolExecutor.                                          needs 2, 3, 4, 5, 7, 11, 12, 15
 // =================================================================================================
 
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
-
-#if defined(__cpp_lib_jthread)
-using StopSource = std::stop_source;
-using StopToken = std::stop_token;
-#else
-struct StopToken {};  // no callable takes it
-using StopSource = NoStopSource;
-#endif
 
 // Can be copied into the task, as std::thread does it.
 template <class T>
@@ -3440,9 +5108,15 @@ concept DecayCopyable = std::is_constructible_v<std::decay_t<T>, T>;
 template <class F, class... Args>
 concept PlainCallable = std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>;
 
-// The same with a std::stop_token in front.
+// The same with a std::stop_token in front, where the library has it.
+#if defined(__cpp_lib_jthread)
 template <class F, class... Args>
-concept TokenCallable = std::is_invocable_v<std::decay_t<F>, StopToken, std::decay_t<Args>...>;
+concept TokenCallable =
+    std::is_invocable_v<std::decay_t<F>, std::stop_token, std::decay_t<Args>...>;
+#else
+template <class F, class... Args>
+concept TokenCallable = false;
+#endif
 
 // Asked in this order, so that a callable that takes the arguments is never tried with a token.
 template <class F, class... Args>
@@ -3456,12 +5130,17 @@ concept Postable = DecayCopyable<F> && (DecayCopyable<Args> && ...) && PlainCall
 template <class R>
 using FutureResult = std::conditional_t<std::is_lvalue_reference_v<R>, R, std::remove_cvref_t<R>>;
 
+// Empty for what cannot be submitted: clang looks into it before it checks the constraint.
+template <class F, class... Args> struct SubmitTraits {};
+#if defined(__cpp_lib_jthread)
 template <class F, class... Args>
-struct SubmitTraits {
+  requires(!PlainCallable<F, Args...>) && TokenCallable<F, Args...>
+struct SubmitTraits<F, Args...> {
   using Result =
-      FutureResult<std::invoke_result_t<std::decay_t<F>, StopToken, std::decay_t<Args>...>>;
-  using Stop = StopSource;
+      FutureResult<std::invoke_result_t<std::decay_t<F>, std::stop_token, std::decay_t<Args>...>>;
+  using Stop = std::stop_source;
 };
+#endif
 template <class F, class... Args>
   requires PlainCallable<F, Args...>
 struct SubmitTraits<F, Args...> {
@@ -3511,10 +5190,12 @@ class ThreadPoolExecutor {
   /// shutdown(); in one of its own tasks shutdown({.wait = false}), and then the workers finish the
   /// queue and end by themselves.
   ~ThreadPoolExecutor() {
+    if (pool_->is_forked_copy()) return;  // its threads do not exist here, so it stays as it is
     pool_->begin_shutdown(false);
     if (pool_->runs_this_thread()) {
       pool_->detach();
     } else {
+      const detail::Blocked blocked(true, false);  // in a worker of another pool
       pool_->join();
     }
     pool_->release();
@@ -3534,7 +5215,7 @@ class ThreadPoolExecutor {
     using Traits = detail::SubmitTraits<F, Args...>;
     using Call = detail::CallTask<typename Traits::Result, detail::BoundCall<F, Args...>,
                                   typename Traits::Stop>;
-    return detail::FutureAccess::make<typename Traits::Result>(
+    return detail::FutureAccess::make<Future<typename Traits::Result>>(
         schedule<Call>(2, std::forward<F>(fn), std::forward<Args>(args)...));
   }
 
@@ -3553,43 +5234,46 @@ class ThreadPoolExecutor {
   /// all results. It schedules at once. Lvalue containers are read in place, views copied, rvalue
   /// containers kept; input-only ranges are read here, in the calling thread. `fn` is copied once
   /// and called by several workers at once.
-  /// @throws as submit; std::invalid_argument for a chunksize of zero; what the ranges throw. What
+  /// @throws as submit; std::invalid_argument for a chunksize or buffersize of zero; what the ranges throw. What
   /// throws has scheduled nothing.
   template <class F, std::ranges::input_range... Ranges>
     requires(sizeof...(Ranges) > 0) && (std::ranges::viewable_range<Ranges> && ...) &&
             detail::Mappable<std::decay_t<F>, detail::HeldView<Ranges>...>
   auto map(MapOptions options, F&& fn, Ranges&&... ranges)
       -> MapFuture<detail::MapResultOf<F, Ranges...>> {
-    return detail::start_map(*pool_, options, std::forward<F>(fn),
-                             std::views::all(std::forward<Ranges>(ranges))...);
+    return detail::start_map<true>(*pool_, options, std::forward<F>(fn),
+                                   std::views::all(std::forward<Ranges>(ranges))...);
   }
 
   template <class F, std::ranges::input_range... Ranges>
     requires(sizeof...(Ranges) > 0) && (std::ranges::viewable_range<Ranges> && ...) &&
             detail::Mappable<std::decay_t<F>, detail::HeldView<Ranges>...>
   auto map(F&& fn, Ranges&&... ranges) -> MapFuture<detail::MapResultOf<F, Ranges...>> {
-    return map(MapOptions(), std::forward<F>(fn), std::forward<Ranges>(ranges)...);
+    return detail::start_map<false>(*pool_, MapOptions(), std::forward<F>(fn),
+                                    std::views::all(std::forward<Ranges>(ranges))...);
   }
 
   template <class F, class T>
-    requires detail::Mappable<std::decay_t<F>, detail::HeldView<std::vector<T>>>
+    requires detail::Mappable<std::decay_t<F>, detail::HeldView<detail::KeptElements<T>>>
   auto map(MapOptions options, F&& fn, std::initializer_list<T> items)
-      -> MapFuture<detail::MapResultOf<F, std::vector<T>>> {
-    return map(options, std::forward<F>(fn), std::vector<T>(items));
+      -> MapFuture<detail::MapResultOf<F, detail::KeptElements<T>>> {
+    return map(options, std::forward<F>(fn), detail::KeptElements<T>(items));
   }
 
   template <class F, class T>
-    requires detail::Mappable<std::decay_t<F>, detail::HeldView<std::vector<T>>>
+    requires detail::Mappable<std::decay_t<F>, detail::HeldView<detail::KeptElements<T>>>
   auto map(F&& fn, std::initializer_list<T> items)
-      -> MapFuture<detail::MapResultOf<F, std::vector<T>>> {
-    return map(MapOptions(), std::forward<F>(fn), std::vector<T>(items));
+      -> MapFuture<detail::MapResultOf<F, detail::KeptElements<T>>> {
+    return map(std::forward<F>(fn), detail::KeptElements<T>(items));
   }
 
   /// Ends the executor: nothing more is accepted, what was accepted runs (or is cancelled), and
   /// with `wait` this returns when all workers have ended. Idempotent.
   /// @throws DeadlockError if called with `wait` by one of its own workers: then the shutdown has
-  /// begun, and the call does not wait
+  /// begun, and the call does not wait; or by a worker of another pool that needs a spare worker
+  /// meanwhile, and none can start
   void shutdown(ShutdownOptions options = {}) {
+    if (pool_->is_forked_copy()) return;
     pool_->begin_shutdown(options.cancel_futures);
     if (!options.wait) return;
     if (pool_->runs_this_thread()) {
@@ -3597,6 +5281,7 @@ class ThreadPoolExecutor {
           "shutdown() in one of the executor's own tasks would wait for itself; the shutdown has "
           "begun, call shutdown({.wait = false}) there");
     }
+    const detail::Blocked blocked(true, true);  // in a worker of another pool
     pool_->join();
   }
 
@@ -3619,7 +5304,7 @@ class ThreadPoolExecutor {
     if (!prefix.empty()) return prefix;
     // Relaxed: only the number matters.
     const std::uint64_t number = detail::executor_count.fetch_add(1, std::memory_order_relaxed);
-    return "Executor-" + std::to_string(number);
+    return std::string("Executor-").append(std::to_string(number));
   }
 
   /// Makes a task and gives it to the pool.
@@ -3650,7 +5335,10 @@ inline ThreadPoolExecutor::ThreadPoolExecutor(std::integral auto max_workers)
     : ThreadPoolExecutor([&] {
         // A number that is no int is as wrong as zero.
         Options options{.max_workers = 0};
-        if (std::in_range<int>(max_workers)) options.max_workers = static_cast<int>(max_workers);
+        constexpr auto most = static_cast<std::uintmax_t>(std::numeric_limits<int>::max());
+        if (max_workers > 0 && static_cast<std::uintmax_t>(max_workers) <= most) {
+          options.max_workers = static_cast<int>(max_workers);
+        }
         return options;
       }()) {}
 
@@ -3661,6 +5349,7 @@ inline ThreadPoolExecutor::ThreadPoolExecutor(std::integral auto max_workers)
 // =================================================================================================
 
 #undef CONCURRENT_ABI
+#undef CONCURRENT_CONSTINIT
 #undef CONCURRENT_RECYCLES_NODES
 #undef CONCURRENT_SANITIZED
 #undef CONCURRENT_VISIBLE
