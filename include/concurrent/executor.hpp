@@ -2834,6 +2834,12 @@ inline bool wait_for_task(Task& task, Deadline deadline) {
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
 
+// What a postfix increment of a single-pass iterator returns.
+template <class T> struct Passed {
+  T value;
+  T& operator*() noexcept { return value; }
+};
+
 struct FutureAccess;
 
 /// What a Future can do without knowing the type of its result.
@@ -3265,12 +3271,6 @@ template <class T> class Promise {
 
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
-
-// What a postfix increment of a single-pass iterator returns.
-template <class T> struct Passed {
-  T value;
-  T& operator*() noexcept { return value; }
-};
 
 class CompletionGroup {
  public:
