@@ -4212,7 +4212,7 @@ template <class Value> class MapState : public MapBase, public MapView<Value> {
  private:
   /// @throws TimeoutError, CancelledError, what the element threw
   Value& await(std::size_t i) {
-    if (!wait_for_element(i, deadline_)) {
+    if (!wait_or_touch(i)) {
       throw TimeoutError(
           "a result of the map was not ready within its time limit; it may be asked for again, "
           "and cancel() stops the rest");
@@ -4222,6 +4222,19 @@ template <class Value> class MapState : public MapBase, public MapView<Value> {
     if (slot.state == SlotState::failed) std::rethrow_exception(slot.error);
     if (slot.state == SlotState::cancelled) throw_cancelled();
     return slot.value;
+  }
+
+  /// A wait that is given up leaves the map as iteration does: the scope cancels the rest.
+  bool wait_or_touch(std::size_t i) {
+    bool ready = false;
+    try {
+      ready = wait_for_element(i, deadline_);
+    } catch (const DeadlockError&) {
+      this->touch();
+      throw;
+    }
+    if (!ready) this->touch();
+    return ready;
   }
 
   /// The same for an element that has a handle, once it has ended.

@@ -247,3 +247,22 @@ TEST_CASE("maps that are dropped half read leave nothing running") {
   }
   CHECK(wrong == 0);
 }
+
+TEST_CASE("a map whose result() gave up at the time limit cancels the rest when it is left") {
+  concurrent::ThreadPoolExecutor pool(1);
+  support::Gate gate;
+  std::atomic<int> begun = 0;
+  {
+    auto map = pool.map(
+        {.timeout = std::chrono::milliseconds(10), .chunksize = 1},
+        [&](int) {
+          begun.fetch_add(1);
+          gate.wait();
+        },
+        std::views::iota(0, 40));
+    // The second element is the last to be cancelled. Were it not, nobody would open the gate.
+    map.future(1).add_done_callback([&](concurrent::Future<void>) { gate.open(); });
+    REQUIRE_THROWS_AS(map.result(), concurrent::TimeoutError);
+  }
+  REQUIRE(begun.load() <= 1);
+}
