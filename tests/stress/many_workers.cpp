@@ -48,8 +48,8 @@ TEST_CASE("Sixty-four workers share a hundred thousand tasks on few processors",
   const int count = scaled(100000);
   std::atomic<int> ran = 0;
   HighWater water;
+  support::Barrier all(64);  // outlives the workers, which may still be leaving it
   ThreadPoolExecutor pool(64);
-  support::Barrier all(64);
   for (int i = 0; i < 64; ++i) {
     pool.post([&all] { all.arrive_and_wait(); });
   }

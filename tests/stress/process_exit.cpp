@@ -211,7 +211,7 @@ TEST_CASE("child: threads are at work with the library as the process exits", "[
   if (!stress::is_child()) return;
   // They use an executor that is never destroyed, until the process is gone.
   static auto* const pool = new ThreadPoolExecutor(2);
-  static Gate warm;
+  static Gate& warm = *new Gate;  // never destroyed either
   for (int i = 0; i < 3; ++i) {
     std::thread([] {
       while (true) {

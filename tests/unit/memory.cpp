@@ -215,7 +215,7 @@ TEST_CASE("release_memory() may be called by several threads while tasks come an
   ThreadPoolExecutor executor(2);
   std::vector<std::thread> releasers;
   for (int t = 0; t < 2; ++t) {
-    releasers.emplace_back([rounds] {
+    releasers.emplace_back([&] {
       for (int round = 0; round < rounds; ++round) concurrent::release_memory();
     });
   }
