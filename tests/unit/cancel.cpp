@@ -50,11 +50,11 @@ TEST_CASE("a second cancel() is true too") {
 }
 
 TEST_CASE("cancel() of a running, finished or failed task is false and changes nothing") {
+  support::Gate begun;
+  support::Gate gate;
   ThreadPoolExecutor executor(1);
   auto finished = executor.submit([] { return 1; });
   auto failed = executor.submit([]() -> int { throw std::runtime_error("failed"); });
-  support::Gate begun;
-  support::Gate gate;
   const support::OpenAtExit opened(gate);
   auto running = executor.submit([&] {
     begun.open();
@@ -74,10 +74,10 @@ TEST_CASE("cancel() of a running, finished or failed task is false and changes n
 }
 
 TEST_CASE("cancel() wakes those who wait") {
+  support::Gate gate;
   ThreadPoolExecutor executor(1);
   support::BusyWorker busy(executor);
   auto pending = executor.submit([] { return 1; });
-  support::Gate gate;
   bool answer = false;
   std::thread canceller([&, handle = pending]() mutable {
     gate.wait();
@@ -163,10 +163,10 @@ TEST_CASE("a second cancel() from another thread waits for the destruction of th
     support::Gate* begun_;
     support::Gate* gate_;
   };
-  ThreadPoolExecutor executor(1);
-  support::BusyWorker busy(executor);
   support::Gate begun;
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
+  support::BusyWorker busy(executor);
   auto pending = executor.submit(Slow(begun, gate));
   std::thread first([handle = pending]() mutable { handle.cancel(); });
   begun.wait();

@@ -36,11 +36,11 @@ using std::chrono::system_clock;
 
 /// One future in each of the five states, in the manner of CPython's test_future.py.
 struct AllStates {
+  support::Gate begun;
+  support::Gate gate;
   ThreadPoolExecutor executor{1};
   Future<int> finished = executor.submit([] { return 42; });
   Future<int> failed = executor.submit([]() -> int { throw std::runtime_error("failed"); });
-  support::Gate begun;
-  support::Gate gate;
   Future<int> running = executor.submit([this] {
     begun.open();
     gate.wait();

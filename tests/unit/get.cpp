@@ -93,12 +93,12 @@ TEST_CASE("of several takers exactly one gets the value") {
   std::atomic<int> takings{0};
   std::atomic<int> refusals{0};
   {
+    support::Barrier barrier(kTakers);
     ThreadPoolExecutor executor(1);
     std::vector<Future<support::Counted>> futures;
     for (int i = 0; i < rounds; ++i) {
       futures.push_back(executor.submit([&counts] { return support::Counted(counts, 7); }));
     }
-    support::Barrier barrier(kTakers);
     std::vector<std::thread> takers;
     for (std::size_t t = 0; t < kTakers; ++t) {
       takers.emplace_back([&, handles = futures]() mutable {

@@ -230,8 +230,8 @@ TEST_CASE("result() is an InvalidStateError once results were passed or taken") 
 }
 
 TEST_CASE("iteration gives each result as soon as it is there, while later ones still run") {
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   auto mapped = executor.map(MapOptions{.chunksize = 1},
                              [&gate](int x) {
@@ -266,8 +266,8 @@ TEST_CASE("moving past an element destroys it") {
 
 TEST_CASE("an element that was passed before it was ready is destroyed once it is") {
   support::Counts counts;
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   auto mapped = executor.map(
       [&](int x) {

@@ -33,8 +33,8 @@ std::vector<int> numbers_to(int count) {
 }  // namespace
 
 TEST_CASE("a time limit counts from the call, and what is late may be asked again") {
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   const auto begin = std::chrono::steady_clock::now();
   auto mapped = executor.map(MapOptions{.timeout = milliseconds(30), .chunksize = 1},
@@ -56,8 +56,8 @@ TEST_CASE("a time limit counts from the call, and what is late may be asked agai
 }
 
 TEST_CASE("result() keeps to the time limit too, and then has taken nothing") {
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   auto mapped = executor.map(MapOptions{.timeout = milliseconds(10)},
                              [&gate](int x) {
@@ -72,8 +72,8 @@ TEST_CASE("result() keeps to the time limit too, and then has taken nothing") {
 }
 
 TEST_CASE("size(), completed() and done() tell how far a map is") {
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   auto mapped = executor.map(
       MapOptions{.chunksize = 1},
@@ -93,9 +93,9 @@ TEST_CASE("size(), completed() and done() tell how far a map is") {
 }
 
 TEST_CASE("completed() counts elements, not chunks") {
-  ThreadPoolExecutor executor(1);
   support::Gate begun;
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   auto mapped = executor.map(
       MapOptions{.chunksize = 3},
@@ -115,8 +115,8 @@ TEST_CASE("completed() counts elements, not chunks") {
 }
 
 TEST_CASE("wait() returns when all elements have run") {
-  ThreadPoolExecutor executor(2);
   support::Gate gate;
+  ThreadPoolExecutor executor(2);
   const support::OpenAtExit opened(gate);
   std::atomic<int> calls{0};
   auto mapped = executor.map(
@@ -161,9 +161,9 @@ TEST_CASE("cancel() cancels what has not begun, and is true only if there was an
 }
 
 TEST_CASE("cancel() leaves the elements alone that run or have run") {
-  ThreadPoolExecutor executor(1);
   support::Gate begun;
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   auto mapped = executor.map(MapOptions{.chunksize = 1},
                              [&](int x) {
@@ -196,10 +196,10 @@ TEST_CASE("cancel() of a finished map is false") {
 }
 
 TEST_CASE("another thread may cancel a map, and that wakes who iterates over it") {
+  support::Gate gate;
   ThreadPoolExecutor executor(1);
   support::BusyWorker busy(executor);
   auto mapped = executor.map(square, {1, 2});
-  support::Gate gate;
   std::thread canceller([&] {
     gate.wait();
     mapped.cancel();

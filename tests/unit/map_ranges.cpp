@@ -146,8 +146,8 @@ TEST_CASE("map takes a range of proxies") {
 }
 
 TEST_CASE("map keeps an rvalue container as long as its elements are needed") {
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   auto mapped = executor.map(
       [&gate](const std::string& word) {

@@ -28,10 +28,10 @@ struct GatedMap {
   static constexpr int kGated = 3;
   static constexpr int kElements = 10;
 
-  ThreadPoolExecutor executor{1};
-  std::vector<int> numbers = std::vector<int>(kElements);
   support::Gate begun;
   support::Gate gate;
+  ThreadPoolExecutor executor{1};
+  std::vector<int> numbers = std::vector<int>(kElements);
   std::atomic<int> calls{0};
 
   GatedMap() { std::iota(numbers.begin(), numbers.end(), 0); }
@@ -163,11 +163,11 @@ TEST_CASE("a map may outlive its executor") {
 
 TEST_CASE("an element that drops its own map does not wait for itself") {
   for (const int workers : {1, 2}) {
+    support::Gate stored;
+    support::Gate dropped;
     ThreadPoolExecutor executor(workers);
     std::optional<MapFuture<int>> mapped;
     std::vector<int> numbers{0, 1, 2, 3};
-    support::Gate stored;
-    support::Gate dropped;
     std::atomic<int> others{0};
     mapped.emplace(executor.map(
         MapOptions{.chunksize = 1},
@@ -209,9 +209,9 @@ TEST_CASE("results, callable and input end with the scope although the pool is b
 }
 
 TEST_CASE("a map of a busy pool is waited for by its destructor although nothing of it has begun") {
+  support::Gate gate;
   ThreadPoolExecutor executor(1);
   std::atomic<int> calls{0};
-  support::Gate gate;
   const support::OpenAtExit opened(gate);
   executor.post([&gate] { gate.wait(); });
   {

@@ -89,8 +89,9 @@ TEST_CASE("a submit after shutdown destroys what it was given and changes nothin
 
 TEST_CASE("several threads may shut down at once, and each returns only when all has run") {
   constexpr int kThreads = 4;
-  ThreadPoolExecutor executor(2);
   support::Gate gate;
+  support::Barrier barrier(kThreads + 1);
+  ThreadPoolExecutor executor(2);
   const support::OpenAtExit opened(gate);
   std::atomic<int> runs{0};
   for (int i = 0; i < 20; ++i) {
@@ -99,7 +100,6 @@ TEST_CASE("several threads may shut down at once, and each returns only when all
       runs.fetch_add(1);
     });
   }
-  support::Barrier barrier(kThreads + 1);
   std::vector<int> seen(kThreads);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
@@ -185,9 +185,9 @@ TEST_CASE(
 }
 
 TEST_CASE("cancel_futures with waiting waits for the running task") {
-  ThreadPoolExecutor executor(1);
   support::Gate begun;
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   const auto running = executor.submit([&] {
     begun.open();
@@ -237,9 +237,9 @@ TEST_CASE("destructors of cancelled callables may use the executor") {
 }
 
 TEST_CASE("a pool's own tasks cannot submit after shutdown either") {
-  ThreadPoolExecutor executor(1);
   support::Gate begun;
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   const auto refused = executor.submit([&] {
     begun.open();
@@ -342,8 +342,8 @@ TEST_CASE("the destructor after a shutdown that did not wait waits") {
 }
 
 TEST_CASE("tasks that fail during a shutdown leave their exceptions in their futures") {
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   const auto failing = executor.submit([&gate] {
     gate.wait();

@@ -81,8 +81,8 @@ TEMPLATE_LIST_TEST_CASE("std::thread's rules: a task runs in another thread", ""
 
 TEMPLATE_LIST_TEST_CASE("std::thread's rules: arguments are copies, made before submit returns", "",
                         Both) {
-  TestType threads;
   support::Gate gate;
+  TestType threads;
   int number = 1;
   std::string text = "before";
   auto task = threads.submit(

@@ -25,9 +25,9 @@ TEST_CASE("request_stop() cancels a pending task") {
 }
 
 TEST_CASE("request_stop() does nothing to a running task without a token, nor to a finished one") {
-  ThreadPoolExecutor executor(1);
   support::Gate begun;
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   auto future = executor.submit([&] {
     begun.open();
@@ -107,9 +107,9 @@ TEST_CASE("only submit gives tokens") {
 }
 
 TEST_CASE("the first request_stop() of a running task with a token is true, further ones false") {
-  ThreadPoolExecutor executor(1);
   support::Gate begun;
   support::Gate asked;
+  ThreadPoolExecutor executor(1);
   auto future = executor.submit([&](std::stop_token token) {
     const std::stop_callback wake(token, [&asked] { asked.open(); });
     begun.open();
@@ -138,9 +138,9 @@ TEST_CASE("request_stop() of a pending task with a token cancels it, for it has 
 }
 
 TEST_CASE("cancel and shutdown never request a stop") {
-  ThreadPoolExecutor executor(1);
   support::Gate begun;
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   auto future = executor.submit([&](std::stop_token token) {
     begun.open();
@@ -163,9 +163,10 @@ TEST_CASE("a token that outlives its task stays usable") {
 
 TEST_CASE("one of many threads that ask at once is the first to ask") {
   constexpr int kThreads = 4;
-  ThreadPoolExecutor executor(1);
   support::Gate begun;
   support::Gate gate;
+  support::Barrier barrier(kThreads);
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   const auto future = executor.submit([&](std::stop_token token) {
     begun.open();
@@ -173,7 +174,6 @@ TEST_CASE("one of many threads that ask at once is the first to ask") {
     return token.stop_requested();
   });
   begun.wait();
-  support::Barrier barrier(kThreads);
   std::vector<int> answers(kThreads);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {

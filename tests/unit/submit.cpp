@@ -256,8 +256,8 @@ TEST_CASE(
 TEST_CASE("many threads may submit to one executor at once") {
   constexpr int kThreads = 4;
   static constexpr int kEach = 500;
-  ThreadPoolExecutor executor(2);
   support::Barrier barrier(kThreads);
+  ThreadPoolExecutor executor(2);
   std::vector<std::vector<Future<int>>> futures(kThreads);
   std::vector<std::thread> submitters;
   for (int t = 0; t < kThreads; ++t) {

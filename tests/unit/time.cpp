@@ -30,8 +30,8 @@ using std::chrono::steady_clock;
 /// True if the main thread, which must wait here for a task to end, is let wait for it: a limit
 /// that overflowed would give up at once.
 bool is_let_wait_with(Timeout limit) {
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   const auto future = executor.submit([&gate] {
     gate.wait();
@@ -94,8 +94,8 @@ TEST_CASE("a Timeout without a value, and one too long for the clock, mean no li
 }
 
 TEST_CASE("wait_for takes what is too long for the clock as no limit too") {
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   const auto future = executor.submit([&gate] { gate.wait(); });
   const support::OpenOnceAsleep opener(gate);
@@ -103,8 +103,8 @@ TEST_CASE("wait_for takes what is too long for the clock as no limit too") {
 }
 
 TEST_CASE("wait_until takes the last time point of a clock as no limit") {
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   const auto future = executor.submit([&gate] { gate.wait(); });
   const support::OpenOnceAsleep opener(gate);
@@ -154,8 +154,8 @@ TEST_CASE("a limit is not over before its time") {
 }
 
 TEST_CASE("a future that completes within the limit is waited for") {
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   const auto future = executor.submit([&gate] {
     gate.wait();
@@ -176,8 +176,8 @@ TEST_CASE(
     "a point in time beyond the range of the clock's unit is no limit, or is over long since") {
   using std::chrono::system_clock;
   using std::chrono::time_point;
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opened(gate);
   const auto future = executor.submit([&gate] { gate.wait(); });
   SECTION("past") {

@@ -172,8 +172,8 @@ TEST_CASE("a wait with a limit of zero only tests and runs nothing") {
 }
 
 TEST_CASE("a task may wait for one that was submitted from outside") {
-  ThreadPoolExecutor executor(1);
   support::Gate gate;
+  ThreadPoolExecutor executor(1);
   Future<int> inner;
   const auto outer = executor.submit([&] {
     gate.wait();
@@ -185,9 +185,10 @@ TEST_CASE("a task may wait for one that was submitted from outside") {
 }
 
 TEST_CASE("a wait in a task for one that another worker runs sleeps until that is done") {
-  ThreadPoolExecutor executor(2);
   support::Gate begun;
   support::Gate gate;
+  support::Gate waiting;
+  ThreadPoolExecutor executor(2);
   const support::OpenAtExit opened(gate);
   const auto running = executor.submit([&] {
     begun.open();
@@ -195,7 +196,6 @@ TEST_CASE("a wait in a task for one that another worker runs sleeps until that i
     return 5;
   });
   begun.wait();
-  support::Gate waiting;
   long waiter_number = 0;
   const auto waiter = executor.submit([&] {
     waiter_number = support::this_thread_number();

@@ -203,12 +203,12 @@ TEST_CASE("the cause of a broken pool may be of any type") {
 }
 
 TEST_CASE("a pool that breaks lets running tasks finish and fails the pending ones") {
+  support::Gate begun;
+  support::Gate gate;
   std::atomic<int> started{0};
   ThreadPoolExecutor executor({.max_workers = 2, .initializer = [&started] {
                                  if (started.fetch_add(1) == 1) throw std::runtime_error("second");
                                }});
-  support::Gate begun;
-  support::Gate gate;
   const support::OpenAtExit opened(gate);
   const auto running = executor.submit([&] {
     begun.open();

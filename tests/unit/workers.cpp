@@ -89,8 +89,8 @@ TEST_CASE("a pool of a thousand workers costs no thread before the first submit"
 }
 
 TEST_CASE("each submit of a task that finds no idle worker starts one, at once") {
-  ThreadPoolExecutor executor(8);
   support::Gate gate;
+  ThreadPoolExecutor executor(8);
   const support::OpenAtExit opened(gate);
   for (int i = 1; i <= 5; ++i) {
     executor.submit([&gate] { gate.wait(); });
@@ -100,8 +100,8 @@ TEST_CASE("each submit of a task that finds no idle worker starts one, at once")
 
 TEST_CASE("there are never more than max_workers threads, however many tasks are blocked") {
   const int before = support::count_threads();
-  ThreadPoolExecutor executor(3);
   support::Gate gate;
+  ThreadPoolExecutor executor(3);
   const support::OpenAtExit opened(gate);
   for (int i = 0; i < 45; ++i) executor.submit([&gate] { gate.wait(); });
   CHECK(executor.worker_count() == 3);
@@ -110,8 +110,8 @@ TEST_CASE("there are never more than max_workers threads, however many tasks are
 
 TEST_CASE("as many tasks run at once as there are workers, and never more") {
   constexpr int kWorkers = 3;
-  ThreadPoolExecutor executor(kWorkers);
   support::Barrier all_at_once(kWorkers);
+  ThreadPoolExecutor executor(kWorkers);
   std::atomic<int> running{0};
   std::atomic<int> most{0};
   std::vector<Future<void>> futures;
@@ -148,8 +148,8 @@ TEST_CASE("an idle worker counts once: the second of two tasks for it starts a t
 }
 
 TEST_CASE("a map starts no more workers than it has elements") {
-  ThreadPoolExecutor executor(8);
   support::Gate gate;
+  ThreadPoolExecutor executor(8);
   const support::OpenAtExit opened(gate);
   const auto mapped = executor.map(concurrent::MapOptions{.chunksize = 1},
                                    [&gate](int x) {
@@ -180,8 +180,8 @@ TEST_CASE("tasks that throw do not cost workers") {
 
 TEST_CASE("an idle pool is destroyed without a hang") {
   for (int round = 0; round < 20; ++round) {
-    ThreadPoolExecutor executor(4);
     support::Barrier barrier(4);
+    ThreadPoolExecutor executor(4);
     std::vector<Future<void>> futures;
     for (int i = 0; i < 4; ++i) {
       futures.push_back(executor.submit([&barrier] { barrier.arrive_and_wait(); }));
