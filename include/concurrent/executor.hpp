@@ -579,6 +579,11 @@ using UnhandledExceptionHandler = std::function<void(std::exception_ptr)>;
 struct HandlerSlot {
   platform::Mutex mutex;
   std::shared_ptr<UnhandledExceptionHandler> handler;  // guarded by mutex; null is the default
+
+  std::shared_ptr<UnhandledExceptionHandler> get() {
+    const platform::Lock lock(mutex);
+    return handler;
+  }
 };
 
 CONCURRENT_VISIBLE inline CONCURRENT_CONSTINIT NeverDestroyed<HandlerSlot>
@@ -596,11 +601,8 @@ inline void print_unhandled_exception(const std::exception_ptr& error) noexcept 
 
 /// Calls the handler in this thread, under no lock. A handler that throws ends the process.
 inline void report_unhandled_exception(const std::exception_ptr& error) noexcept {
-  std::shared_ptr<UnhandledExceptionHandler> handler;
-  {
-    const platform::Lock lock(unhandled_exception_handler.object.mutex);
-    handler = unhandled_exception_handler.object.handler;
-  }
+  const std::shared_ptr<UnhandledExceptionHandler> handler =
+      unhandled_exception_handler.object.get();
   if (handler == nullptr) {
     print_unhandled_exception(error);
   } else {
@@ -613,16 +615,22 @@ inline void report_unhandled_exception(const std::exception_ptr& error) noexcept
 /// Sets what is called with an exception that no future carries (out of `post`), in the thread
 /// where it happened. Returns the handler before it; an empty one is the default, which prints
 /// one line on stderr. If a handler throws, std::terminate is called. Thread-safe.
-/// @throws std::bad_alloc
+/// @throws std::bad_alloc, and what copying the former handler throws; then it is still set
 inline std::function<void(std::exception_ptr)> set_unhandled_exception_handler(
     std::function<void(std::exception_ptr)> handler) {
+  detail::HandlerSlot& slot = detail::unhandled_exception_handler.object;
   std::shared_ptr<detail::UnhandledExceptionHandler> next;
   if (handler) next = std::make_shared<detail::UnhandledExceptionHandler>(std::move(handler));
-  {
-    const detail::platform::Lock lock(detail::unhandled_exception_handler.object.mutex);
-    detail::unhandled_exception_handler.object.handler.swap(next);
+  for (;;) {
+    const std::shared_ptr<detail::UnhandledExceptionHandler> former = slot.get();
+    // Copied under no lock, and before anything is changed.
+    std::function<void(std::exception_ptr)> copy;
+    if (former != nullptr) copy = *former;
+    const detail::platform::Lock lock(slot.mutex);
+    if (slot.handler != former) continue;  // somebody else was faster
+    slot.handler.swap(next);
+    return copy;
   }
-  return next == nullptr ? nullptr : *next;
 }
 
 }  // namespace concurrent::inline CONCURRENT_ABI
@@ -878,10 +886,12 @@ class Depot {
     magazine->next_magazine = shelf.magazines;
     shelf.magazines = magazine;
     shelf.free_nodes += magazine->count;
-    if (shelf.free_nodes * units * kNodeUnit < shelf.trim_at) return;
+    shelf.given += magazine->count;
+    if (shelf.free_nodes * units * kNodeUnit < kHighWater || shelf.given < shelf.stuck) return;
     trim(shelf);
-    // Twice what could not be freed, so that looking through it stays cheap per node given.
-    shelf.trim_at = std::max(kHighWater, 2 * shelf.free_nodes * units * kNodeUnit);
+    // Not again before as many were given as could not be freed: so it stays cheap per node.
+    shelf.stuck = shelf.free_nodes;
+    shelf.given = 0;
   }
 
   /// Gives every slab back of which all nodes are in the depot.
@@ -896,7 +906,8 @@ class Depot {
   struct Shelf {
     FreeNode* magazines = nullptr;
     std::size_t free_nodes = 0;
-    std::size_t trim_at = kHighWater;
+    std::size_t stuck = 0;  // free nodes that the last trim had to leave
+    std::size_t given = 0;  // nodes given since then
     Slab* slabs = nullptr;  // the first is the one being carved
   };
 
@@ -2732,9 +2743,12 @@ class Pool final : public PoolSearch {
 
   /// Fails all that is queued. Call in the handler of the initializer's exception.
   void break_down() noexcept {
-    const std::exception_ptr error = std::make_exception_ptr(BrokenThreadPool(
-        "a thread initializer failed, the thread pool is not usable anymore; the initializer's "
-        "exception is nested in this one"));
+    std::exception_ptr error;
+    try {
+      throw BrokenThreadPool(
+          "a thread initializer failed, the thread pool is not usable anymore; the initializer's "
+          "exception is nested in this one");
+    } catch (...) { error = std::current_exception(); }  // std::bad_alloc, if that is all there is
     {
       const platform::Lock lock(mutex_);
       --starting_;
@@ -4293,23 +4307,41 @@ template <std::ranges::forward_range View> struct HeldAs<View> {
 };
 template <class Range> using HeldView = typename HeldAs<std::views::all_t<Range>>::type;
 
-// Elements as they stand, if the callable takes them so; otherwise those of kept containers as
-// rvalues.
-template <class F, class... Views>
-inline constexpr bool kTakesElements =
-    std::is_invocable_v<F&, std::ranges::range_reference_t<Views>...>;
+// An element as it stands, or, of a kept container whose bit is set in `rvalues`, as an rvalue.
+template <std::size_t rvalues, std::size_t index, class View>
+inline constexpr bool kIsMovedFrom = kIsKept<View> && ((rvalues >> index) & 1U) != 0;
+template <std::size_t rvalues, std::size_t index, class View>
+using MapElement = std::conditional_t<kIsMovedFrom<rvalues, index, View>,
+                                      std::ranges::range_rvalue_reference_t<View>,
+                                      std::ranges::range_reference_t<View>>;
 
-template <class View, bool as_they_stand>
-using MapElement =
-    std::conditional_t<as_they_stand || !kIsKept<View>, std::ranges::range_reference_t<View>,
-                       std::ranges::range_rvalue_reference_t<View>>;
+template <std::size_t rvalues, class Indices, class F, class... Views>
+inline constexpr bool kTakesElements = false;
+template <std::size_t rvalues, std::size_t... indices, class F, class... Views>
+inline constexpr bool kTakesElements<rvalues, std::index_sequence<indices...>, F, Views...> =
+    std::is_invocable_v<F&, MapElement<rvalues, indices, Views>...>;
+
+// Which elements the callable takes as rvalues only: the first choice that it takes at all. Past
+// the last one, where it takes none, it has no Result.
+template <class F, class Indices, std::size_t rvalues, class... Views>
+struct MapCall : MapCall<F, Indices, rvalues + 1, Views...> {};
+template <class F, class Indices, std::size_t rvalues, class... Views>
+  requires(rvalues == std::size_t{1} << sizeof...(Views))
+struct MapCall<F, Indices, rvalues, Views...> {};
+template <class F, std::size_t... indices, std::size_t rvalues, class... Views>
+  requires kTakesElements<rvalues, std::index_sequence<indices...>, F, Views...>
+struct MapCall<F, std::index_sequence<indices...>, rvalues, Views...> {
+  static constexpr std::size_t kRvalues = rvalues;
+  using Result = std::decay_t<std::invoke_result_t<F&, MapElement<rvalues, indices, Views>...>>;
+};
+// No alias: g++ cannot mangle what it stands for.
+template <class F, class... Views>
+struct ChosenMapCall : MapCall<F, std::index_sequence_for<Views...>, 0, Views...> {};
+
+template <class F, class... Views> using MapResult = typename ChosenMapCall<F, Views...>::Result;
 
 template <class F, class... Views>
-concept Mappable = std::is_invocable_v<F&, MapElement<Views, kTakesElements<F, Views...>>...>;
-
-template <class F, class... Views>
-using MapResult =
-    std::decay_t<std::invoke_result_t<F&, MapElement<Views, kTakesElements<F, Views...>>...>>;
+concept Mappable = requires { typename MapResult<F, Views...>; };
 
 /// A forward range, and where its chunks begin.
 template <std::ranges::forward_range View> class MapInput {
@@ -4428,7 +4460,8 @@ template <class Value, class F, class... Views> class MapWork final : public Map
   }
 
  private:
-  static constexpr bool kAsTheyStand = kTakesElements<F, Views...>;
+  using Indices = std::index_sequence_for<Views...>;
+  static constexpr std::size_t kRvalues = ChosenMapCall<F, Views...>::kRvalues;
 
   struct Inputs {
     template <class G>
@@ -4471,12 +4504,12 @@ template <class Value, class F, class... Views> class MapWork final : public Map
     std::apply([&](auto&... input) { (each(input), ...); }, inputs_->views);
   }
 
-  template <class View>
-  static MapElement<View, kAsTheyStand> element(std::ranges::iterator_t<View>& at) {
-    if constexpr (kAsTheyStand || !kIsKept<View>) {
-      return *at;
-    } else {
+  template <std::size_t index, class View>
+  static MapElement<kRvalues, index, View> element(std::ranges::iterator_t<View>& at) {
+    if constexpr (kIsMovedFrom<kRvalues, index, View>) {
       return std::ranges::iter_move(at);
+    } else {
+      return *at;
     }
   }
 
@@ -4485,7 +4518,8 @@ template <class Value, class F, class... Views> class MapWork final : public Map
     try {
       std::apply(
           [&](auto&... input) {
-            run_elements(chunk, ended, input.begin_of(chunk.index, this->first(chunk))...);
+            run_elements(Indices(), chunk, ended,
+                         input.begin_of(chunk.index, this->first(chunk))...);
           },
           inputs_->views);
     } catch (...) {
@@ -4496,12 +4530,14 @@ template <class Value, class F, class... Views> class MapWork final : public Map
     this->end_chunk(chunk);
   }
 
-  void run_elements(MapChunk& chunk, std::size_t& ended, std::ranges::iterator_t<Views>... at) {
+  template <std::size_t... indices>
+  void run_elements(std::index_sequence<indices...>, MapChunk& chunk, std::size_t& ended,
+                    std::ranges::iterator_t<Views>... at) {
     const std::size_t first = this->first(chunk);
     for (;;) {
       if (this->may_begin(first + ended)) {
         this->compute(first + ended, [&]() -> decltype(auto) {
-          return std::invoke(inputs_->callable, element<Views>(at)...);
+          return std::invoke(inputs_->callable, element<indices, Views>(at)...);
         });
       } else {
         this->skip(first + ended);

@@ -103,6 +103,30 @@ TEST_CASE("setting a handler returns the former one, and an empty one stands for
   CHECK_FALSE(concurrent::set_unhandled_exception_handler({}));
 }
 
+TEST_CASE("a former handler that cannot be copied out stays set") {
+  struct Handler {
+    Handler(int& in_calls, bool& in_throws) : calls(&in_calls), throws(&in_throws) {}
+    Handler(const Handler& other) : calls(other.calls), throws(other.throws) {
+      if (*throws) throw std::domain_error("no copy");
+    }
+    Handler& operator=(const Handler&) = delete;
+    void operator()(const std::exception_ptr&) const { ++*calls; }
+    int* calls;
+    bool* throws;
+  };
+  int calls = 0;
+  bool throws = false;
+  concurrent::set_unhandled_exception_handler(Handler(calls, throws));
+  throws = true;
+  CHECK_THROWS_AS(concurrent::set_unhandled_exception_handler({}), std::domain_error);
+  throws = false;
+  ThreadPoolExecutor executor(1);
+  executor.post([] { throw 1; });
+  executor.shutdown();
+  CHECK(calls == 1);
+  concurrent::set_unhandled_exception_handler({});
+}
+
 TEST_CASE("the handler is called in the thread where the exception came out") {
   std::thread::id handled_in;
   std::thread::id thrown_in;

@@ -171,6 +171,17 @@ TEST_CASE("elements of a kept container are passed as rvalues where no lvalue is
   CHECK(numbers == expected);
 }
 
+TEST_CASE("each kept container decides for itself whether its elements are passed as rvalues") {
+  ThreadPoolExecutor executor(2);
+  std::vector<std::unique_ptr<int>> owners;
+  for (int i = 0; i < 10; ++i) owners.push_back(std::make_unique<int>(i));
+  const auto add = [](int& number, std::unique_ptr<int> owner) { return *owner + ++number; };
+  const auto sums = executor.map(add, std::vector<int>(10, 99), std::move(owners)).result();
+  std::vector<int> expected(10);
+  std::iota(expected.begin(), expected.end(), 100);
+  CHECK(sums == expected);
+}
+
 TEST_CASE("elements of a kept container are passed as lvalues where those are taken") {
   ThreadPoolExecutor executor(1);
   support::Counts counts;
