@@ -84,25 +84,29 @@
 //                         submit in a task
 //                     .--------------------------.
 //                     |                          v
-//     submit --> InjectionQueue --batch--> WorkDeque of worker 0 <--.
-//     (other      (one, a mutex)  \--batch-> WorkDeque of worker 1 <--+-- steal, when idle
+//     submit --> ProducerQueue --batch--> WorkDeque of worker 0 <--.
+//     (other     (one a thread)  \-batch-> WorkDeque of worker 1 <--+-- steal, when idle
 //     threads)                                  |                    |
-//                                            run the task -----------'
-//                                               |
+//            --> InjectionQueue              run the task -----------'
+//                (one, a mutex)                 |
 //     Future ---- waits on -------------> the task's state word
 //
 // The life of one task:
 //  1. submit copies callable and arguments into one node of memory (CallTask::make, allocate_node)
 //     with two references: the queue's and the handle's.
-//  2. Pool::submit puts the node's address into a queue: the worker's own deque if the caller is a
-//     worker of this pool, else the injection queue, where a thread is started first if more tasks
-//     wait than workers are idle. Then Pool::notify wakes a worker if some sleep and none searches.
-//  3. A worker finds it (Pool::next): own deque, newest first; injection queue, oldest first and in
-//     batches; the deques of others, oldest first. Every 61st turn it looks at the old ones first.
+//  2. Pool::submit puts the node's address into a queue. For a worker of this pool that is its own
+//     deque. For another thread it is the injection queue while not all workers have been started
+//     (and always, if there is one only): there a thread is started first if more tasks wait than
+//     workers are idle. Afterwards it is a queue of that thread's own (this_producer), without a
+//     lock. Then notify_behind wakes a worker if some sleep and none searches.
+//  3. A worker finds it (PoolSearch::next): own deque, newest first; from outside, oldest first and
+//     in batches; the deques of others, oldest first. Every 61st turn it looks at the old ones first.
 //  4. Task::try_claim decides who runs it, by one atomic operation: the worker, a waiter in a task
 //     of the same pool (adopt), or nobody, if cancel_task was first.
 //  5. Task::run_and_finish calls the callable, destroys it, builds the result in its place, and
-//     publishes that and drops the queue's reference in one operation (Task::finish).
+//     publishes that and drops the queue's reference in one operation (Task::finish). A get() that
+//     finds its task on top of its own deque, and has the only handle, needs no such operation at
+//     all (join_newest, Task::try_claim_alone).
 //  6. Who waits sees the word change (Task::wait): after a short spin it sleeps on the word itself,
 //     and only then does finish make a system call. Callbacks, and the entries of those who wait
 //     for several tasks, hang on the task and are run by finish (Task::add, run_continuations).
@@ -127,19 +131,25 @@
 //
 //   label  written by                    read by                     what the edge carries
 //   T1     Task::finish                  Task::state, wait           the outcome, the task's writes
-//   T2     Task::release, finish         Task::release               all uses, before the end
+//   T2     Task::release, finish         release, try_claim_alone    all uses by others, before
 //   T3     Task::wait, add               Task::finish                that somebody waits
 //   T4     Task::set_runner              Task::runner                the worker that runs it
-//   D1     WorkDeque::push, pop          WorkDeque::steal            the task, its slot and ring
-//   D2     WorkDeque::pop                WorkDeque::steal            who gets the task; seq_cst
-//   D3     WorkDeque::steal, pop         WorkDeque::steal, pop       who gets the last task
-//   D4     WorkDeque::grow               WorkDeque::steal            the copied slots
-//   D5     WorkDeque::steal              WorkDeque::reserve          that the slot was read
+//   D1     WorkDeque::push               steal_by_force, size        the task and its slot
+//   D2     WorkDeque::pop, take_private  take_private, pop           who gets the task; seq_cst
+//   D3     WorkDeque::unlock             WorkDeque::try_lock         the public part
+//   D4     WorkDeque::take_oldest        WorkDeque::make_room        that the slot was read
 //   Q1     InjectionQueue::push, drop    has_tasks                   that there are tasks
+//   Q2     ProducerQueue::push           ProducerQueue::size         the task and its slot
+//   Q3     ProducerQueue::drop           ProducerQueue::size         that what left is in a deque
+//   Q4     ProducerQueue::unlock         ProducerQueue::try_lock     the old end
+//   Q5     ProducerQueue::drop           ProducerQueue::extend       that the segment was read
+//   Q6     ProducerQueue::leave          Pool::release               all uses by that submit
+//   Q7     leave_to_next                 ProducerQueue::adopt        the producer's end
+//   Q8     ProducerQueue::release        ProducerQueue::release      all uses, before the end
 //   P1     queues, IdleWorkers           IdleWorkers, queues         a task or a sleeper; seq_cst
 //   P2     Parker::unpark                Parker::park                that the sleeper is chosen
 //   M1     begin_shutdown, break_down    submit, workers             closed; broken, and why
-//   M2     WorkerTable::add              WorkerTable::count          the worker behind an index
+//   M2     StableTable::add              StableTable::count          the object behind an index
 //   M3     Pool::release                 Pool::release               all uses, before the end
 //   W1     CompletionGroup::run          take_finished               the entries that are done
 //   W2     CompletionGroup::run          wait_for_more               that there is something
@@ -151,6 +161,12 @@
 //   B6     MapBase::release              MapBase::release            all uses, before the end
 //   B7     MapHandles::set; begin_next   MapHandles::find; has_begun  a handle, a begin; seq_cst
 //
+// Where the pairs marked seq_cst are between something that happens for every task and something
+// rare, the frequent side is a release store and a plain look, and the rare side makes all threads
+// execute a barrier (platform::process_barrier; Linux's membarrier). Without it, or with
+// CONCURRENT_NO_MEMBARRIER=1 in the environment, both sides are seq_cst: the same code with other
+// orderings, which is what the tests and models check too.
+//
 // Locks: Pool::join_mutex_ before Pool::mutex_; the mutexes of IdleWorkers, Depot, WaitGraph, of
 // continuations and of the handler of unhandled exceptions are leaves. No user code runs under any
 // of them: no callable, no callback, no destructor of a capture, no handler.
@@ -159,11 +175,13 @@
 // touched there: submit throws BrokenExecutor, the destructor leaves the copy as it is.
 //
 // Shutdown:
-//  1. begin_shutdown sets kClosed under mutex_. An outside submit checks it under the same mutex, so
-//     it has either put its task into the queue before, or throws. A worker's submit looks again
-//     after its push and takes the task back.
-//  2. With cancel_futures, all queues are emptied and each task is cancelled, under no lock.
-//  3. All sleepers are woken. A worker ends when it sees kClosed and then all queues empty
+//  1. begin_shutdown sets kClosed under mutex_. A submit into the injection queue checks it under the
+//     same mutex: it has put its task in before, or throws. One into a queue of its own looks after
+//     its push, and takes the task back if no worker has it. A worker's submit looks before: its
+//     worker runs what it has pushed in any case.
+//  2. After a barrier all that was accepted can be seen, and kSealed is set. With cancel_futures, all
+//     queues are emptied and each task is cancelled, under no lock.
+//  3. All sleepers are woken. A worker ends when it sees kSealed and then all queues empty
 //     (may_leave); what runs goes on, and its worker looks again after it.
 //  4. join waits for the threads, one joiner at a time. The destructor does the same, and in one of
 //     the pool's own tasks it detaches the threads instead: the last one deletes the Pool. Spares
@@ -174,8 +192,9 @@
 // BrokenThreadPool, and what copies throw. Waits throw what their comments say. Inside the workers
 // nothing throws: a destructor of a callable, argument or result that does ends the process.
 //
-// Tried and dropped, with the bench that decided: nothing yet. The plain forms stand here: the
-// seq_cst deque of Chase and Lev, one injection queue, reference counts by read-modify-write.
+// Tried and dropped, with the bench that decided: one injection queue under a mutex for all threads
+// (submit_get, producers), the deque of Chase and Lev, whose pop needs a read-modify-write (nested),
+// and claiming, finishing and taking by read-modify-write in every join (nested, skynet).
 //
 // Sections: foundations 1-7 (configuration, platform, errors, time, processors, node memory, task),
 // queues 8-10 (work deque, injection queue, parking), machine 11 (pool), surface 12-16 (Future,
@@ -231,6 +250,7 @@
 #endif
 #if defined(__linux__)
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -319,6 +339,7 @@ namespace detail::platform {
 template <class T> using Atomic = std::atomic<T>;
 using Mutex = std::mutex;
 using Lock = std::lock_guard<std::mutex>;
+using AdoptLock = std::adopt_lock_t;
 using Thread = std::thread;
 using Clock = std::chrono::steady_clock;
 
@@ -352,6 +373,48 @@ inline void at_fork([[maybe_unused]] void (*lock)(), [[maybe_unused]] void (*unl
 
 /// The Worker that the calling thread is, or null. Set and cleared by the worker itself.
 CONCURRENT_VISIBLE inline thread_local constinit void* this_worker = nullptr;
+
+// ---- one-sided barriers ----------------------------------------------------------------------------
+//
+// Where one side of a handshake runs all the time and the other hardly ever, the rare side can pay
+// for both: process_barrier() makes every thread of the process execute a full barrier, so that the
+// frequent side needs none between its store and its load, but for the compiler's. Whether it is
+// there is known at the start, and the same for all threads. CONCURRENT_NO_MEMBARRIER=1 in the
+// environment turns it off.
+
+#if defined(__linux__) && defined(SYS_membarrier)
+
+/// Keeps the compiler from moving anything across it.
+inline void compiler_barrier() noexcept { __asm__ __volatile__("" : : : "memory"); }
+
+/// Needed once in a process, and once more in the child of a fork.
+inline bool register_process_barrier() noexcept {
+  return ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+inline bool has_process_barrier() noexcept {
+  static const bool has =
+      std::getenv("CONCURRENT_NO_MEMBARRIER") == nullptr && register_process_barrier();
+  return has;
+}
+
+inline void process_barrier() noexcept {
+  if (::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0) return;
+  std::fputs(
+      "concurrent: the membarrier system call was there and is not any more, perhaps for a seccomp "
+      "filter; set CONCURRENT_NO_MEMBARRIER=1 before the program starts\n",
+      stderr);
+  std::terminate();
+}
+
+#else
+
+inline void compiler_barrier() noexcept {}
+inline bool register_process_barrier() noexcept { return false; }
+inline bool has_process_barrier() noexcept { return false; }
+inline void process_barrier() noexcept {}
+
+#endif
 
 // ---- sleeping on a word --------------------------------------------------------------------------
 //
@@ -694,6 +757,9 @@ class Deadline {
   explicit Deadline(platform::Clock::time_point time) noexcept : time_(time) {}
 
   static Deadline never() noexcept { return Deadline(platform::kForever); }
+  static bool is_never(Timeout timeout) noexcept {
+    return timeout.nanoseconds_ >= Timeout::kNoLimit;
+  }
 
   bool is_limited() const noexcept { return time_ != platform::kForever; }
   bool only_tests() const noexcept { return time_ == platform::Clock::time_point::min(); }
@@ -1128,7 +1194,8 @@ inline void release_memory() noexcept {
 // who finds its own unlinked knows that it has run; callbacks of users run under none.
 //
 //   T1  kDone:     finish            -> is_done, state   the outcome, and all that the task wrote
-//   T2  reference: release           -> release          all uses of the node come before its end
+//   T2  reference: release, finish   -> release, try_claim_alone, run_and_finish_alone, try_take
+//                                                        all uses by others come before
 //   T3  kWaiter, kContinuations:  wait, add <-> finish   one word: one of the two sees the other
 //   T4  owner_:    set_runner        -> runner           the worker behind the pointer
 
@@ -1250,8 +1317,23 @@ class Task {
   /// Gives that right back.
   void unkeep() noexcept { word_.fetch_and(~kKept, std::memory_order_relaxed); }
 
-  /// True for exactly one caller, who then owns the value. Call only on a done task.
+  /// The same for a caller that has all references there are: the queue's entry, which it took off,
+  /// and the one handle, which it has to itself. Nobody else can reach the task, and new references
+  /// are made from that handle, so it needs no read-modify-write. False if that is not so.
+  bool try_claim_alone() noexcept {
+    if (word_.load(std::memory_order_acquire) != 2 * kReference) return false;  // T2: the only two
+    word_.store(2 * kReference | kClaimed, std::memory_order_relaxed);
+    return true;
+  }
+
+  /// True for exactly one caller, who then owns the value. Call only on a done task, with a handle
+  /// that no other thread uses.
   bool try_take() noexcept {
+    const std::uint64_t word = word_.load(std::memory_order_acquire);  // T2: the only one left
+    if (word < 2 * kReference) {
+      word_.store(word | kTaken, std::memory_order_relaxed);
+      return (word & kTaken) == 0;
+    }
     // Relaxed: the caller has seen kDone (T1), and takers pass nothing on to each other.
     return (word_.fetch_or(kTaken, std::memory_order_relaxed) & kTaken) == 0;
   }
@@ -1259,6 +1341,19 @@ class Task {
   /// Runs a claimed task in this thread and finishes it.
   void run_and_finish(bool drops_reference) noexcept {
     finish(operations_->run(*this), drops_reference);
+  }
+
+  /// The same behind try_claim_alone(): both references are still the caller's, or the callable
+  /// has copied the handle, and then the word tells.
+  void run_and_finish_alone() noexcept {
+    const std::uint64_t outcome = operations_->run(*this);
+    constexpr std::uint64_t claimed = 2 * kReference | kClaimed;
+    if (word_.load(std::memory_order_acquire) == claimed) {  // T2: copies are gone again
+      word_.store(kReference | kClaimed | kDone | outcome,
+                  std::memory_order_release);  // T1: nobody waits
+    } else {
+      finish(outcome, true);
+    }
   }
 
   /// Ends a claimed task without running it.
@@ -1672,34 +1767,57 @@ template <class Call> class PostedCall {
 // [8] WorkDeque: one owner, many thieves.                                                needs 2, 7
 // =================================================================================================
 //
-// The deque of Chase and Lev (SPAA 2005) in its sequentially consistent form, without fences.
+// A split deque: the older part is public, thieves take it from the old end under a lock that they
+// only try; the newer part is private, and the owner pushes and pops there without lock, fence or
+// read-modify-write.
 //
-//          top_                       bottom_
-//           |                            |
-//     ... [ oldest | ...      | newest ] ...        thieves take at top_, the owner at bottom_
+//         top_            split_             bottom_
+//          |                |                   |
+//    ... [ oldest | public  | private ... | newest ] ...
 //
-// I1 Only the owner writes bottom_, slots and ring_. I2 top_ only grows; who moves it from t to t+1
-// owns slot t. I3 The owner may take slot b without top_ only while top_ < b after it has published
-// bottom_ = b. I4 Old rings live as long as the deque, for a slow thief may still read one; nobody
-// writes them any more.
+// The split moves up when the owner sees that somebody is idle (offer), or when a thief finds only
+// private tasks (steal_by_force); it moves down when the owner pops into the public part.
 //
-//   D1  bottom_:  push               -> steal             the slot, the ring and the task in it
-//   D2  bottom_, top_:  pop (claim bottom_, then look at top_) <-> steal (read top_, then bottom_)
-//                 all four in the one order of seq_cst: one of the two sees the other
-//   D3  top_:     steal, pop         <-> steal, pop       the last task goes to one of them
-//   D4  ring_:    grow               -> steal             the slots that were copied
-//   D5  top_:     steal              -> push              the thief has read the slot before it is
-//                                                         written again
+// I1 bottom_ and the slots from split_ on are the owner's. I2 top_, public_end_, ring_ and the slots
+// below split_ belong to who has the lock; split_ is written under it. I3 public_end_ <= split_: it
+// is split_ as thieves see it, on a line that the owner's pushes and pops do not touch.
+//
+// Two may want the same task: the owner that pops slot b, and the thief that moves split_ to s > b.
+//
+//     owner                                     thief, under the lock
+//     O1  bottom_ = b                           T1  split_ = s
+//     O2  look at split_                        T2  look at bottom_
+//
+// All four are seq_cst, or, with process_barrier(), the thief calls it between T1 and T2 and so makes
+// the owner execute a full barrier somewhere. One of O1 and T1 is first. If it is O1, T2 sees
+// bottom_ <= b < s, and the thief puts split_ back and takes nothing. If it is T1, O2 sees split_ > b,
+// and the owner asks for the lock, and under it looks whether top_ has passed b.
+//
+//   D1  bottom_:     push             -> steal_by_force, size   the slot and the task in it
+//   D2  bottom_, split_:  pop        <-> steal_by_force         above
+//   D3  is_locked_:  unlock           -> try_lock               all that is written under the lock
+//   D4  top_:        take_oldest      -> make_room              the thief has read the slot
 
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
 
+/// Stores what another thread must not miss, before a load of what that thread has stored. With
+/// `has_barrier` the order of the two is the other side's affair: it calls process_barrier().
+template <class T>
+void store_then_look(platform::Atomic<T>& at, T value, bool has_barrier) noexcept {
+  if (has_barrier) {
+    at.store(value, std::memory_order_release);  // D1, D2, Q2, P1: the rare side pays
+    platform::compiler_barrier();
+  } else {
+    at.store(value, std::memory_order_seq_cst);  // D1, D2, Q2, P1: both sides pay
+  }
+}
+
 class alignas(kCacheLine) WorkDeque {
  public:
   /// @throws std::bad_alloc
-  WorkDeque() : newest_ring_(std::make_unique<Ring>(kFirstCapacity)) {
-    ring_.store(newest_ring_.get(), std::memory_order_relaxed);  // not shared yet
-  }
+  explicit WorkDeque(bool has_barrier)
+      : has_barrier_(has_barrier), slots_(std::make_unique<Slot[]>(kFirstCapacity)) {}
   WorkDeque(const WorkDeque&) = delete;
   WorkDeque& operator=(const WorkDeque&) = delete;
 
@@ -1707,10 +1825,8 @@ class alignas(kCacheLine) WorkDeque {
 
   /// Makes room for `count` more tasks. @throws std::bad_alloc, and nothing has changed
   void reserve(std::size_t count) {
-    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
-    const std::int64_t top = top_.load(std::memory_order_acquire);  // D5: slots below are free
-    const auto needed = static_cast<std::size_t>(bottom - top) + count;
-    if (needed > newest_ring_->capacity()) grow(top, bottom, needed);
+    const std::int64_t needed = bottom_.load(std::memory_order_relaxed) + to_signed(count);
+    if (needed > limit_) make_room(needed);
   }
 
   /// Puts at(count - 1), ..., at(0) in, so that pop takes at(0) first.
@@ -1718,112 +1834,220 @@ class alignas(kCacheLine) WorkDeque {
   template <class At> void push_all(std::size_t count, At at) {
     reserve(count);
     std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
-    for (std::size_t i = count; i-- > 0; ++bottom) newest_ring_->put(bottom, &at(i));
-    bottom_.store(bottom,
-                  std::memory_order_seq_cst);  // D1, P1: there they are, then look who sleeps
+    for (std::size_t i = count; i-- > 0; ++bottom) put(bottom, at(i));
+    store_then_look(bottom_, bottom, has_barrier_);  // D1, P1: there, then look who sleeps
   }
   void push(Task& task) {
     push_all(1, [&](std::size_t) -> Task& { return task; });
   }
 
+  /// Behind a push, where somebody searches or sleeps: orders the push before a second look at that,
+  /// and puts some tasks where a searcher finds them.
+  void offer() noexcept {
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
+    bottom_.exchange(bottom, std::memory_order_seq_cst);  // P1: as before, then look who sleeps
+    // A hint: something is there already.
+    if (public_end_.load(std::memory_order_relaxed) > top_.load(std::memory_order_relaxed)) return;
+    lock();
+    const std::int64_t split = split_.load(std::memory_order_relaxed);
+    move_split(split + (bottom - split + 1) / 2);
+    unlock();
+  }
+
   /// The newest task, or null.
   Task* pop() noexcept {
     const std::int64_t bottom = bottom_.load(std::memory_order_relaxed) - 1;
-    if (top_.load(std::memory_order_relaxed) > bottom) return nullptr;  // top_ only grows
-    bottom_.store(bottom, std::memory_order_seq_cst);                   // D2: claim, ...
-    std::int64_t top = top_.load(std::memory_order_seq_cst);            // D2: ... then look
-    if (top < bottom) return newest_ring_->get(bottom);
-    Task* task = nullptr;
-    if (top == bottom && top_.compare_exchange_strong(top, top + 1,
-                                                      std::memory_order_seq_cst,  // D3: the last
-                                                      std::memory_order_relaxed)) {
-      task = newest_ring_->get(bottom);
-    }
-    bottom_.store(bottom + 1, std::memory_order_release);  // D1: as before; nothing new in it
-    return task;
+    if (top_.load(std::memory_order_relaxed) > bottom) return nullptr;         // top_ only grows
+    store_then_look(bottom_, bottom, has_barrier_);                            // D2: O1
+    if (bottom >= split_.load(std::memory_order_seq_cst)) return get(bottom);  // D2: O2
+    return pop_public(bottom);
   }
 
   /// Takes `task` out if it is the newest.
   bool pop_if_newest(const Task& task) noexcept {
+    // What stands there in an empty deque was popped before, and may be any task that is no more.
     const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
-    if (top_.load(std::memory_order_relaxed) >= bottom) return false;
-    if (newest_ring_->get(bottom - 1) != &task) return false;
-    return pop() != nullptr;
+    return get(bottom - 1) == &task && pop() != nullptr;
+  }
+
+  /// The oldest task, or null.
+  Task* pop_oldest() noexcept {
+    if (size() == 0) return nullptr;
+    lock();
+    const std::int64_t top = top_.load(std::memory_order_relaxed);
+    Task* task = nullptr;
+    if (top < bottom_.load(std::memory_order_relaxed)) {
+      if (split_.load(std::memory_order_relaxed) == top) move_split(top + 1);
+      task = take_oldest();
+    }
+    unlock();
+    return task;
   }
 
   // ---- anybody's ----
 
-  /// The oldest task; null if there is none, or if somebody else took it just now.
+  /// The oldest public task; null if there is none, or if somebody else is at it.
   Task* steal() noexcept {
-    std::int64_t top = top_.load(std::memory_order_seq_cst);  // D2: read top_, ...
-    const std::int64_t bottom =
-        bottom_.load(std::memory_order_seq_cst);  // D1, D2: ... then bottom_
-    if (top >= bottom) return nullptr;
-    const Ring* const ring = ring_.load(std::memory_order_acquire);  // D4: this one, or a newer one
-    Task* const task = ring->get(top);
-    if (!top_.compare_exchange_strong(top, top + 1,
-                                      std::memory_order_seq_cst,  // D3, D5: mine
-                                      std::memory_order_relaxed)) {
-      return nullptr;
-    }
+    if (!has_public() || !try_lock()) return nullptr;
+    Task* const task = has_public() ? take_oldest() : nullptr;
+    unlock();
+    return task;
+  }
+
+  /// The oldest task, even if it is private. Null if there is none, if somebody else is at it, or if
+  /// the owner took it just now.
+  Task* steal_by_force() noexcept {
+    if (size() == 0 || !try_lock()) return nullptr;
+    if (!has_public()) take_private();
+    Task* const task = has_public() ? take_oldest() : nullptr;
+    unlock();
     return task;
   }
 
   /// Tasks in it, at some moment during the call.
   std::size_t size() const noexcept {
-    const std::int64_t top = top_.load(std::memory_order_seq_cst);  // P1: after saying: I sleep
-    const std::int64_t bottom = bottom_.load(std::memory_order_seq_cst);  // P1: the same
+    const std::int64_t top = top_.load(std::memory_order_seq_cst);        // P1: after: I sleep
+    const std::int64_t bottom = bottom_.load(std::memory_order_seq_cst);  // D1, P1: the same
     return bottom > top ? static_cast<std::size_t>(bottom - top) : 0;
   }
 
  private:
-  class Ring {
-   public:
-    explicit Ring(std::size_t capacity)
-        : slots_(std::make_unique<platform::Atomic<Task*>[]>(capacity)), mask_(capacity - 1) {}
+  using Slot = platform::Atomic<Task*>;
 
-    std::size_t capacity() const noexcept { return mask_ + 1; }
-    // Relaxed: bottom_ (D1), ring_ (D4) and top_ (D5) order the slots.
-    Task* get(std::int64_t at) const noexcept {
-      return slots_[static_cast<std::size_t>(at) & mask_].load(std::memory_order_relaxed);
-    }
-    void put(std::int64_t at, Task* task) noexcept {
-      slots_[static_cast<std::size_t>(at) & mask_].store(task, std::memory_order_relaxed);
-    }
-
-    std::unique_ptr<Ring> older;  // I4
-
-   private:
-    std::unique_ptr<platform::Atomic<Task*>[]> slots_;
-    std::size_t mask_;
-  };
+  // Relaxed: bottom_ (D1), the lock (D3) and top_ (D4) order the slots.
+  Slot& slot(std::int64_t at) const noexcept {
+    return slots_[static_cast<std::size_t>(at) & mask_];
+  }
+  Task* get(std::int64_t at) const noexcept { return slot(at).load(std::memory_order_relaxed); }
+  void put(std::int64_t at, Task& task) noexcept {
+    slot(at).store(&task, std::memory_order_relaxed);
+  }
 
   static constexpr std::size_t kFirstCapacity = 256;  // picked; at least one batch (section 11)
 
-  void grow(std::int64_t top, std::int64_t bottom, std::size_t needed) {
-    auto larger = std::make_unique<Ring>(std::bit_ceil(needed));
-    for (std::int64_t at = top; at < bottom; ++at) larger->put(at, newest_ring_->get(at));
-    larger->older = std::move(newest_ring_);
-    newest_ring_ = std::move(larger);
-    ring_.store(newest_ring_.get(), std::memory_order_release);  // D4: the copied slots
+  static std::int64_t to_signed(std::size_t count) noexcept {
+    return static_cast<std::int64_t>(count);
   }
 
-  platform::Atomic<std::int64_t> bottom_ = 0;  // written by the owner
-  std::unique_ptr<Ring> newest_ring_;          // the owner's
-  platform::Atomic<Ring*> ring_ = nullptr;     // written by the owner, read by thieves
-  alignas(kCacheLine) platform::Atomic<std::int64_t> top_ = 0;  // written by thieves and the owner
+  bool try_lock() noexcept {
+    if (is_locked_.load(std::memory_order_relaxed)) return false;
+    return !is_locked_.exchange(true, std::memory_order_acquire);  // D3: mine
+  }
+  void lock() noexcept {
+    while (!try_lock()) platform::yield();
+  }
+  void unlock() noexcept { is_locked_.store(false, std::memory_order_release); }  // D3: yours
+
+  bool has_public() const noexcept {
+    return top_.load(std::memory_order_relaxed) < public_end_.load(std::memory_order_relaxed);
+  }
+
+  /// Needs the lock; for a thief more than that: see take_private.
+  void move_split(std::int64_t split) noexcept {
+    split_.store(split, std::memory_order_relaxed);
+    public_end_.store(split, std::memory_order_relaxed);
+  }
+
+  /// Needs the lock, and a public task.
+  Task* take_oldest() noexcept {
+    const std::int64_t top = top_.load(std::memory_order_relaxed);
+    Task* const task = get(top);
+    top_.store(top + 1, std::memory_order_release);  // D4: the slot is read
+    return task;
+  }
+
+  /// A thief moves the split up, if the owner is not just popping there. Needs the lock.
+  void take_private() noexcept {
+    const std::int64_t split = split_.load(std::memory_order_relaxed);
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
+    if (bottom <= split) return;
+    const std::int64_t wanted = split + (bottom - split + 1) / 2;
+    split_.store(wanted, std::memory_order_seq_cst);  // D2: T1
+    if (has_barrier_) platform::process_barrier();
+    if (bottom_.load(std::memory_order_seq_cst) < wanted) {  // D1, D2: T2
+      split_.store(split, std::memory_order_relaxed);        // who sees this one late asks the lock
+    } else {
+      public_end_.store(wanted, std::memory_order_relaxed);
+    }
+  }
+
+  /// The owner has claimed slot `bottom`, and the split is behind it.
+  Task* pop_public(std::int64_t bottom) noexcept {
+    lock();
+    const std::int64_t top = top_.load(std::memory_order_relaxed);
+    Task* task = nullptr;
+    if (top <= bottom) {
+      task = get(bottom);
+      // The next pops find private ones again.
+      move_split(std::min(split_.load(std::memory_order_relaxed), top + (bottom - top) / 2));
+    } else {
+      bottom_.store(top, std::memory_order_release);  // D1: as before; nothing new in it
+      move_split(top);
+    }
+    unlock();
+    return task;
+  }
+
+  void make_room(std::int64_t needed) {
+    const std::int64_t top = top_.load(std::memory_order_acquire);  // D4: slots below are free
+    if (needed - top > to_signed(mask_ + 1)) {
+      const std::size_t capacity = std::bit_ceil(static_cast<std::size_t>(needed - top));
+      auto larger = std::make_unique<Slot[]>(capacity);
+      lock();
+      const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
+      for (std::int64_t at = top; at < bottom; ++at) {
+        larger[static_cast<std::size_t>(at) & (capacity - 1)].store(get(at),
+                                                                    std::memory_order_relaxed);
+      }
+      slots_.swap(larger);
+      mask_ = capacity - 1;
+      unlock();
+    }
+    limit_ = top + to_signed(mask_ + 1);
+  }
+
+  const bool has_barrier_;
+  platform::Atomic<std::int64_t> bottom_ = 0;       // written by the owner
+  platform::Atomic<std::int64_t> split_ = 0;        // written under the lock
+  std::unique_ptr<Slot[]> slots_;                   // a ring: written by the owner, under the lock
+  std::size_t mask_ = kFirstCapacity - 1;           // the same: capacity - 1
+  std::int64_t limit_ = to_signed(kFirstCapacity);  // the owner's: there is room below it
+  alignas(kCacheLine) platform::Atomic<std::int64_t> top_ = 0;  // written under the lock
+  platform::Atomic<std::int64_t> public_end_ = 0;               // the same
+  platform::Atomic<bool> is_locked_ = false;
 };
 
 }  // namespace detail
 }  // namespace concurrent::inline CONCURRENT_ABI
 
 // =================================================================================================
-// [9] InjectionQueue: what comes from outside, in order.                                 needs 2, 7
+// [9] InjectionQueue and ProducerQueue: what comes from outside.                      needs 2, 7, 8
 // =================================================================================================
 //
-// A ring of pointers that grows. All of it is guarded by the pool's mutex, but for has_tasks().
+// InjectionQueue: a ring of pointers that grows, one for the pool. All of it is guarded by the
+// pool's mutex, but for has_tasks(). It keeps the order of all submits, which a pool of one worker
+// promises, and it is where threads are started from.
 //
-//   Q1  size_:  push, drop (under the mutex) <-> has_tasks, by a worker that has said: I sleep (P1)
+// ProducerQueue: once all workers of a larger pool are there, every outside thread has a queue of
+// its own, so that a submit takes no lock and no read-modify-write. One thread writes it, one worker
+// at a time reads it, under a lock that workers only try.
+//
+//     head_                     tail_
+//      |                          |
+//      [ oldest | ...    | ] -> [ | newest |      ]         segments of kSlots, linked
+//
+// I1 tail_, the slots behind it and tail_segment_ are the producer's. I2 head_ and the segments up
+// to it belong to who has the lock. I3 The queue lives as long as its pool or its thread; a thread
+// that ends leaves it to the next one. I4 A pool does not end while a submit is inside.
+//
+//   Q1  size_:       push, drop (under the mutex) <-> has_tasks, by a worker that has said: I sleep
+//   Q2  tail_:       push          -> size             the slot and the task in it
+//   Q3  head_:       drop          -> size             what was taken is in the taker's deque by then
+//   Q4  is_locked_:  unlock        -> try_lock         head_ and the segments
+//   Q5  spare_:      drop          -> extend           the segment is not read any more
+//   Q6  is_inside_:  leave         -> is_inside        all uses of the pool by that submit
+//   Q7  has_owner_:  leave_to_next -> adopt            the producer's fields
+//   Q8  references_: release       -> release          all uses come before the end
 
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
@@ -1870,6 +2094,216 @@ class InjectionQueue {
   platform::Atomic<std::size_t> size_ = 0;
 };
 
+/// The tasks that one outside thread gives to one pool.
+class ProducerQueue {
+ public:
+  /// @throws std::bad_alloc
+  ProducerQueue(std::uint64_t pool_id, bool has_barrier)
+      : pool_id_(pool_id),
+        has_barrier_(has_barrier),
+        tail_segment_(new Segment),
+        head_segment_(tail_segment_) {}
+  ProducerQueue(const ProducerQueue&) = delete;
+  ProducerQueue& operator=(const ProducerQueue&) = delete;
+
+  std::uint64_t pool_id() const noexcept { return pool_id_; }
+
+  // ---- the producer's ----
+
+  /// Around every use of the pool. Relaxed: a task that ends the pool is pushed behind it.
+  void enter() noexcept { is_inside_.store(true, std::memory_order_relaxed); }
+  void leave() noexcept {
+    is_inside_.store(false, std::memory_order_release);  // Q6: the pool may go
+  }
+
+  /// @throws std::bad_alloc, and nothing has changed
+  void push(Task& task) {
+    if (room_ == 0) extend();
+    tail_segment_->slots[kSlots - room_] = &task;
+    --room_;
+    const std::uint64_t tail = tail_.load(std::memory_order_relaxed) + 1;
+    store_then_look(tail_, tail, has_barrier_);  // Q2, P1: there it is, then look who sleeps
+  }
+  /// Behind a push, where somebody searches or sleeps: orders it before a second look at that.
+  void offer() noexcept {
+    const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
+    tail_.exchange(tail, std::memory_order_seq_cst);  // P1: as before
+  }
+  /// Takes the newest task out again. False if a worker has it.
+  bool take_back() noexcept {
+    while (!try_lock()) platform::yield();
+    const bool is_there = size() != 0;
+    if (is_there) {
+      ++room_;
+      // Relaxed: it shows less than before, and the lock keeps readers out.
+      tail_.store(tail_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    }
+    unlock();
+    return is_there;
+  }
+
+  /// The thread ends: another may adopt the queue.
+  void leave_to_next() noexcept {
+    has_owner_.store(false, std::memory_order_release);  // Q7: the next may write it
+    release();
+  }
+
+  // ---- anybody's ----
+
+  /// Takes over the queue of a thread that has ended.
+  bool adopt() noexcept {
+    if (has_owner_.load(std::memory_order_relaxed)) return false;
+    if (has_owner_.exchange(true, std::memory_order_acquire)) return false;  // Q7: mine
+    references_.fetch_add(1, std::memory_order_relaxed);                     // the pool has one
+    return true;
+  }
+  bool is_inside() const noexcept {
+    return is_inside_.load(std::memory_order_acquire);  // Q6: has it gone?
+  }
+
+  /// Tasks in it, at some moment during the call.
+  std::size_t size() const noexcept {
+    const std::uint64_t head = head_.load(std::memory_order_seq_cst);  // Q3, P1: after: I sleep
+    const std::uint64_t tail = tail_.load(std::memory_order_seq_cst);  // Q2, P1: the same
+    return static_cast<std::size_t>(tail - head);
+  }
+
+  bool try_lock() noexcept {
+    if (is_locked_.load(std::memory_order_relaxed)) return false;
+    return !is_locked_.exchange(true, std::memory_order_acquire);  // Q4: mine
+  }
+  void unlock() noexcept { is_locked_.store(false, std::memory_order_release); }  // Q4: yours
+
+  // ---- under the lock ----
+
+  /// The task that stands `i` behind the oldest; less than a segment.
+  Task& peek(std::size_t i) const noexcept {
+    const std::size_t at = head_index_ + i;
+    const Segment& segment = at < kSlots ? *head_segment_ : *head_segment_->next;
+    return *segment.slots[at % kSlots];
+  }
+  /// Drops the oldest `count`; less than a segment.
+  void drop(std::size_t count) noexcept {
+    head_index_ += count;
+    if (head_index_ > kSlots) {
+      head_index_ -= kSlots;
+      Segment* const used = std::exchange(head_segment_, head_segment_->next);
+      delete spare_.exchange(used, std::memory_order_acq_rel);  // Q5: to be written again
+    }
+    const std::uint64_t head = head_.load(std::memory_order_relaxed);
+    head_.store(head + count, std::memory_order_release);  // Q3: they are gone
+  }
+
+  // ---- life: the pool has a reference, and its thread ----
+
+  void release() noexcept {
+    if (references_.load(std::memory_order_acquire) == 1 ||          // Q8: the only one left
+        references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // Q8: the last of two
+      delete this;
+    }
+  }
+  /// By the pool, when it ends.
+  void close() noexcept {
+    is_closed_.store(true, std::memory_order_relaxed);  // a hint to its thread
+    release();
+  }
+  bool is_closed() const noexcept { return is_closed_.load(std::memory_order_relaxed); }
+
+  ProducerQueue* next_of_thread = nullptr;  // the producer's
+
+ private:
+  static constexpr std::size_t kSlots = 1023;  // picked: with `next` two pages
+
+  struct Segment {
+    Task* slots[kSlots];
+    Segment* next = nullptr;
+  };
+
+  ~ProducerQueue() {
+    while (head_segment_ != nullptr) { delete std::exchange(head_segment_, head_segment_->next); }
+    delete spare_.load(std::memory_order_relaxed);  // not shared any more
+  }
+
+  void extend() {
+    Segment* segment = spare_.exchange(nullptr, std::memory_order_acquire);  // Q5: free
+    if (segment == nullptr) segment = new Segment;
+    segment->next = nullptr;
+    tail_segment_->next = segment;
+    tail_segment_ = segment;
+    room_ = kSlots;
+  }
+
+  const std::uint64_t pool_id_;
+  const bool has_barrier_;
+  platform::Atomic<bool> has_owner_ = true;
+  platform::Atomic<bool> is_closed_ = false;
+  platform::Atomic<int> references_ = 2;
+  platform::Atomic<Segment*> spare_ = nullptr;
+
+  alignas(kCacheLine) platform::Atomic<std::uint64_t> tail_ = 0;  // written by the producer
+  platform::Atomic<bool> is_inside_ = false;                      // the same
+  Segment* tail_segment_;                                         // the producer's
+  std::size_t room_ = kSlots;                                     // the same
+
+  alignas(kCacheLine) platform::Atomic<bool> is_locked_ = false;
+  platform::Atomic<std::uint64_t> head_ = 0;  // written under the lock
+  Segment* head_segment_;                     // under the lock
+  std::size_t head_index_ = 0;  // the same: kSlots where the next segment may not exist
+};
+
+/// The queues of one thread. Trivial, as NodeCache; its end hangs on what find() makes.
+struct ThreadProducers {
+  std::uint64_t pool_id;  // of the queue used last; pools count from 1
+  ProducerQueue* queue;
+  ProducerQueue* all;
+  bool thread_has_ended;
+
+  /// The queue for a pool, or null. Lets go of those whose pools have ended.
+  ProducerQueue* find(std::uint64_t pool) noexcept {
+    ProducerQueue* found = nullptr;
+    for (ProducerQueue** link = &all; *link != nullptr;) {
+      ProducerQueue* const at = *link;
+      if (at->is_closed()) {
+        *link = at->next_of_thread;
+        at->release();
+        continue;
+      }
+      if (at->pool_id() == pool) found = at;
+      link = &at->next_of_thread;
+    }
+    pool_id = found == nullptr ? 0 : pool;
+    queue = found;
+    return found;
+  }
+
+  void add(ProducerQueue& more) noexcept {
+    more.next_of_thread = std::exchange(all, &more);
+    pool_id = more.pool_id();
+    queue = &more;
+  }
+
+  void end() noexcept {
+    pool_id = 0;
+    thread_has_ended = true;
+    while (all != nullptr) {
+      // Not touched once it is left.
+      ProducerQueue* const next = all->next_of_thread;
+      std::exchange(all, next)->leave_to_next();
+    }
+  }
+};
+
+CONCURRENT_VISIBLE inline thread_local constinit ThreadProducers thread_producers = {};
+
+/// Makes sure that the queues of the calling thread are left to others when it ends.
+inline void prepare_producer_end() noexcept {
+  struct ThreadEnd {
+    ~ThreadEnd() { thread_producers.end(); }
+  };
+  thread_local const ThreadEnd thread_end;
+  static_cast<void>(thread_end);
+}
+
 }  // namespace detail
 }  // namespace concurrent::inline CONCURRENT_ABI
 
@@ -1890,6 +2324,12 @@ class InjectionQueue {
 // and therefore woke nobody, then that searcher will either look again itself as it goes to sleep
 // (P1, P2 after S1), or will stop searching because it found another task, and then looks into
 // every queue (after S1) and wakes the next.
+//
+// With process_barrier() S1 is a release store and S2 relaxed, and the sleeper calls it between P1
+// and P2. The publisher then executes a full barrier somewhere: behind S1, and P2 sees the task; or
+// before S1, so before S2 too, and S2 sees the sleeper. That is enough to see that nobody sleeps or
+// searches. Who sees somebody stores again, now seq_cst (offer), and looks again: for a searcher
+// that finds another task calls no barrier.
 //
 //   P1  counts_, queues: above
 //   P2  Parker::token_: unpark -> park   all that the waker did
@@ -1928,6 +2368,11 @@ class IdleWorkers {
     std::uint32_t sleeping;
     std::size_t total() const noexcept { return std::size_t{searching} + sleeping; }
   };
+
+  /// Nobody searches or sleeps.
+  bool are_none() const noexcept {
+    return counts_.load(std::memory_order_seq_cst) == 0;  // P1: S2, after S1
+  }
 
   Counts counts() const noexcept {
     const std::uint64_t both = counts_.load(std::memory_order_seq_cst);  // P1: S2, after S1
@@ -2027,11 +2472,12 @@ class PoolState;
 
 /// What one thread of a pool owns.
 struct Worker {
-  Worker(PoolState& of_pool, int at, int in_name, bool spare)
+  Worker(PoolState& of_pool, int at, int in_name, bool spare, bool has_barrier)
       : pool(of_pool),
         index(at),
         number(in_name),
         is_spare(spare),
+        deque(has_barrier),
         random(static_cast<std::uint64_t>(at) * 2 + 1) {}
 
   PoolState& pool;
@@ -2042,6 +2488,7 @@ struct Worker {
   Parker parker;
   std::uint64_t random;                      // the worker's: where it begins to steal
   std::uint32_t turns = 0;                   // the worker's: tasks taken
+  int next_producer = 0;                     // the worker's: whose queue it looks into first
   bool is_searching = false;                 // the worker's: counted so in IdleWorkers
   const std::byte* stack_reserve = nullptr;  // the worker's: below this the stack is short
   const Task* awaited = nullptr;             // it sleeps until that is done; see WaitGraph
@@ -2120,6 +2567,7 @@ inline void watch_forks() {
                       [] {
                         unlock_after_fork();
                         platform::this_worker = nullptr;  // in a task: its pool is a copy now
+                        if (platform::has_process_barrier()) platform::register_process_barrier();
                         // Relaxed: there is one thread.
                         platform::fork_count.fetch_add(1, std::memory_order_relaxed);
                       });
@@ -2133,35 +2581,31 @@ inline std::uint64_t fork_generation() noexcept {
   return platform::fork_count.load(std::memory_order_relaxed);
 }
 
-/// The workers of a pool by index, in blocks of doubling size: a worker never moves.
-class WorkerTable {
+/// Objects by index, in blocks of doubling size, so that they never move. It does not own them.
+template <class T> class StableTable {
  public:
-  WorkerTable() = default;
-  WorkerTable(const WorkerTable&) = delete;
-  WorkerTable& operator=(const WorkerTable&) = delete;
-  ~WorkerTable() {
-    { const platform::Lock lock(wait_graph.object.mutex()); }  // nobody follows a runner into here
-    for (int i = 0; i < count(); ++i) delete &(*this)[i];
-  }
+  StableTable() = default;
+  StableTable(const StableTable&) = delete;
+  StableTable& operator=(const StableTable&) = delete;
 
   int count() const noexcept {
-    return count_.load(std::memory_order_acquire);  // M2: the workers below it
+    return count_.load(std::memory_order_acquire);  // M2: the objects below it
   }
-  Worker& operator[](int index) const noexcept {
+  T& operator[](int index) const noexcept {
     const auto [block, at] = place(index);
     return *blocks_[block][at];
   }
 
-  /// Makes room for the worker `count()`. @throws std::bad_alloc
+  /// Makes room for the object `count()`. @throws std::bad_alloc
   void reserve() {
     const auto [block, at] = place(count());
-    if (at == 0) blocks_[block] = std::make_unique<Worker*[]>(std::size_t{1} << block);
+    if (at == 0) blocks_[block] = std::make_unique<T*[]>(std::size_t{1} << block);
   }
   /// Call reserve() before; one caller at a time.
-  void add(std::unique_ptr<Worker> worker) noexcept {
+  void add(T& object) noexcept {
     const int index = count();
     const auto [block, at] = place(index);
-    blocks_[block][at] = worker.release();
+    blocks_[block][at] = &object;
     count_.store(index + 1, std::memory_order_release);  // M2: one more
   }
 
@@ -2176,9 +2620,12 @@ class WorkerTable {
     return {block, from_one - (std::size_t{1} << block)};
   }
 
-  std::unique_ptr<Worker*[]> blocks_[31];
+  std::unique_ptr<T*[]> blocks_[31];
   platform::Atomic<int> count_ = 0;
 };
+
+// Pools that were made: their numbers are never used again.
+CONCURRENT_VISIBLE inline constinit platform::Atomic<std::uint64_t> pool_count = 0;
 
 /// What the threads of a pool share, and what can be asked of it.
 class PoolState {
@@ -2212,6 +2659,10 @@ class PoolState {
   void release() noexcept {
     if (references_.load(std::memory_order_acquire) == 1 ||          // M3: the only one left
         references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // M3: the last of several
+      // A submit whose task has led to this may still be looking whom to wake.
+      for (int i = 0; i < producers_.count(); ++i) {
+        while (producers_[i].is_inside()) platform::yield();
+      }
       delete this;
     }
   }
@@ -2219,25 +2670,34 @@ class PoolState {
  protected:
   static constexpr std::uint32_t kClosed = 1;
   static constexpr std::uint32_t kBroken = 2;
-  static constexpr std::size_t kBatch = 64;  // measured: bench submit_get
+  static constexpr std::uint32_t kSealed = 4;  // closed, and all accepted tasks can be seen
+  static constexpr std::size_t kBatch = 64;    // measured: bench submit_get
 
   PoolState(int max_workers, std::string thread_name_prefix, std::function<void()> initializer)
       : max_workers_(max_workers),
         thread_name_prefix_(std::move(thread_name_prefix)),
         initializer_(std::move(initializer)) {}
-  virtual ~PoolState() = default;
+  virtual ~PoolState() {
+    for (int i = 0; i < producers_.count(); ++i) producers_[i].close();
+    { const platform::Lock lock(wait_graph.object.mutex()); }  // nobody follows a runner into here
+    for (int i = 0; i < workers_.count(); ++i) delete &workers_[i];
+  }
 
   /// Starts workers for what is in all queues: called where nobody is idle and some may start.
   virtual void grow() noexcept = 0;
   /// Keeps the balance of spares. Needs mutex_. @throws what starting a thread throws
   virtual void admit_spares() = 0;
 
-  bool is_closed() const noexcept {
-    return (state_.load(std::memory_order_seq_cst) & kClosed) != 0;  // M1: closed?
+  bool is_sealed() const noexcept {
+    return (state_.load(std::memory_order_seq_cst) & kSealed) != 0;  // M1: closed?
   }
 
   bool has_tasks() const noexcept {
     if (injection_.has_tasks()) return true;
+    const int producers = producers_.count();
+    for (int i = 0; i < producers; ++i) {
+      if (producers_[i].size() != 0) return true;
+    }
     const int count = workers_.count();
     for (int i = 0; i < count; ++i) {
       if (workers_[i].deque.size() != 0) return true;
@@ -2251,6 +2711,19 @@ class PoolState {
     if (idle.searching != 0) return;
     if (idle.sleeping != 0 && idle_.wake_one()) return;
     if (base_workers_.load(std::memory_order_relaxed) < max_workers_) grow();
+  }
+  /// The same for the one who has pushed into this queue.
+  template <class Queue> void notify_behind(Queue& queue) noexcept {
+    const bool all_are_there = base_workers_.load(std::memory_order_relaxed) == max_workers_;
+    if (all_are_there && idle_.are_none()) return;
+    queue.offer();
+    notify();
+  }
+
+  /// Between a change of state_ and a look into the queues: who has pushed without seeing the change
+  /// is seen.
+  void wait_for_pushes() const noexcept {
+    if (has_barrier_) platform::process_barrier();
   }
 
   Task* take_oldest_injected() noexcept {
@@ -2267,10 +2740,16 @@ class PoolState {
       each(*task);
       task->release();
     }
+    for (int i = 0; i < producers_.count(); ++i) {
+      while (Task* const task = take_oldest_of(producers_[i])) {
+        each(*task);
+        task->release();
+      }
+    }
     for (int i = 0; i < workers_.count(); ++i) {
       WorkDeque& deque = workers_[i].deque;
       while (deque.size() != 0) {
-        Task* const task = deque.steal();
+        Task* const task = deque.steal_by_force();
         if (task == nullptr) continue;
         each(*task);
         task->release();
@@ -2278,6 +2757,26 @@ class PoolState {
     }
   }
 
+  static Task* take_oldest_of(ProducerQueue& queue) noexcept {
+    while (queue.size() != 0) {
+      if (!queue.try_lock()) {
+        platform::yield();
+        continue;
+      }
+      Task* task = nullptr;
+      if (queue.size() != 0) {
+        task = &queue.peek(0);
+        queue.drop(1);
+      }
+      queue.unlock();
+      return task;
+    }
+    return nullptr;
+  }
+
+  // Relaxed: only that it differs matters.
+  const std::uint64_t id_ = pool_count.fetch_add(1, std::memory_order_relaxed) + 1;
+  const bool has_barrier_ = platform::has_process_barrier();
   const int max_workers_;
   const std::string thread_name_prefix_;
   const std::function<void()> initializer_;
@@ -2289,7 +2788,11 @@ class PoolState {
   platform::Atomic<int> present_ = 0;       // the same: threads that have not ended or retired
   const std::uint64_t generation_ = fork_generation();
   platform::Atomic<std::size_t> references_ = 1;
-  WorkerTable workers_;
+  StableTable<Worker> workers_;           // added to under mutex_
+  StableTable<ProducerQueue> producers_;  // the same
+  // Whether outside threads have queues of their own: all workers are there, and the order of
+  // submission is not promised. Written under mutex_; read elsewhere as a hint.
+  platform::Atomic<bool> uses_producers_ = false;
   IdleWorkers idle_;
 
   platform::Mutex join_mutex_;
@@ -2328,7 +2831,7 @@ class PoolSearch : public PoolState {
         if (Task* const task = take_fairly(worker)) return task;
       }
       if (Task* const task = worker.deque.pop()) return task;
-      if (Task* const task = take_injected(worker, kBatch)) return task;
+      if (Task* const task = take_from_outside(worker, kBatch)) return task;
       idle_.begin_search();
       worker.is_searching = true;
     }
@@ -2339,7 +2842,7 @@ class PoolSearch : public PoolState {
         return task;
       }
       if (Task* const task = search(worker)) return task;
-      if (is_closed() && may_leave(worker)) return nullptr;
+      if (is_sealed() && may_leave(worker)) return nullptr;
       sleep(worker);
       retire_if_surplus(worker);
     }
@@ -2366,7 +2869,8 @@ class PoolSearch : public PoolState {
 
  private:
   static constexpr std::uint32_t kFairnessTurn = 61;  // picked, prime: see take_fairly
-  static constexpr int kSearchRounds = 300;           // picked: about the cost of a wake-up
+  static constexpr int kSearchRounds = 400;           // picked: about the cost of a wake-up
+  static constexpr int kForceRound = 30;              // picked: some microseconds
 
   /// Between two tasks: sleeps while more workers are awake than may be.
   void retire_if_surplus(Worker& worker) noexcept {
@@ -2393,28 +2897,66 @@ class PoolSearch : public PoolState {
   Task* take_fairly(Worker& worker) noexcept {
     const bool own_first = worker.turns / kFairnessTurn % 2 == 0;
     if (own_first) {
-      if (Task* const task = worker.deque.steal()) return task;
+      if (Task* const task = worker.deque.pop_oldest()) return task;
     }
-    if (Task* const task = take_injected(worker, 1)) return task;
-    return own_first ? nullptr : worker.deque.steal();
+    if (Task* const task = take_from_outside(worker, 1)) return task;
+    return own_first ? nullptr : worker.deque.pop_oldest();
   }
 
-  /// The oldest task from outside, and behind it a batch for the worker's own deque, where others
-  /// can steal it. With a batch that deque must be empty.
+  /// The oldest task of a queue for those from outside, and behind it a batch for the worker's own
+  /// deque, where others can steal it. With a batch that deque must be empty.
+  Task* take_from_outside(Worker& worker, std::size_t limit) noexcept {
+    const bool injected_first = worker.turns % 2 == 0;  // so that neither starves the other
+    Task* task = injected_first ? take_injected(worker, limit) : take_produced(worker, limit);
+    if (task != nullptr) return task;
+    return injected_first ? take_produced(worker, limit) : take_injected(worker, limit);
+  }
+
+  Task* take_produced(Worker& worker, std::size_t limit) noexcept {
+    const int count = producers_.count();
+    for (int i = 0; i < count; ++i) {
+      if (worker.next_producer >= count) worker.next_producer = 0;
+      ProducerQueue& queue = producers_[worker.next_producer++];
+      // Who has the lock takes from it and will see what is left.
+      if (queue.size() == 0 || !queue.try_lock()) continue;
+      const std::size_t found = queue.size();
+      if (found == 0) {
+        queue.unlock();
+        continue;
+      }
+      Task& task = queue.peek(0);
+      const std::size_t share = found / static_cast<std::size_t>(max_workers_) + 1;
+      move_batch(worker, queue, std::min({limit, kBatch, share, found}));
+      queue.unlock();
+      if (worker.is_searching) end_search(worker, idle_.end_search());
+      return &task;
+    }
+    return nullptr;
+  }
+
+  /// Drops `count` tasks from a queue, all but the first one of them into the worker's deque. Does
+  /// not throw: that is empty, and its ring has room for a batch.
+  template <class Queue>
+  static void move_batch(Worker& worker, Queue& queue, std::size_t count) noexcept {
+    // Into the deque before they leave the queue: has_tasks() and drain() look in that order, so
+    // they cannot miss one.
+    if (count > 1) {
+      worker.deque.push_all(count - 1, [&](std::size_t i) -> Task& { return queue.peek(i + 1); });
+    }
+    queue.drop(count);
+  }
+
   Task* take_injected(Worker& worker, std::size_t limit) noexcept {
-    if (!injection_.has_tasks()) return nullptr;
+    // Not a lock: a submit that holds it is about to be done, and the caller looks again.
+    if (!injection_.has_tasks() || !mutex_.try_lock()) return nullptr;
     Task* task = nullptr;
     bool was_last_searcher = false;
     {
-      const platform::Lock lock(mutex_);
+      const platform::Lock lock(mutex_, platform::AdoptLock());
       const std::size_t count = std::min({limit, batch_size(), injection_.size()});
       if (count == 0) return nullptr;
       task = &injection_.peek(0);
-      // Into the deque before they leave the queue: has_tasks() and drain() look in that order, so
-      // they cannot miss one. Does not throw: the ring has room for a batch when it is empty.
-      worker.deque.push_all(count - 1,
-                            [&](std::size_t i) -> Task& { return injection_.peek(i + 1); });
-      injection_.drop(count);
+      move_batch(worker, injection_, count);
       // Under the mutex, so that a submit that sees the task gone sees its taker busy.
       if (worker.is_searching) was_last_searcher = idle_.end_search();
     }
@@ -2440,19 +2982,21 @@ class PoolSearch : public PoolState {
   /// Looks into all queues for a while.
   Task* search(Worker& worker) noexcept {
     for (int round = 1; round <= kSearchRounds; ++round) {
-      if (Task* const task = take_injected(worker, kBatch)) return task;
-      if (Task* const task = steal(worker)) {
+      if (Task* const task = take_from_outside(worker, kBatch)) return task;
+      // By force now and then: who has tasks to himself may be in a long one. At the end at once.
+      const bool is_last_round = is_sealed();
+      if (Task* const task = steal(worker, is_last_round || round % kForceRound == 0)) {
         end_search(worker, idle_.end_search());
         return task;
       }
-      if (is_closed()) return nullptr;
+      if (is_last_round) return nullptr;
       for (int i = 0; i < 4; ++i) platform::pause();
       if (round % 16 == 0) platform::yield();
     }
     return nullptr;
   }
 
-  Task* steal(Worker& thief) noexcept {
+  Task* steal(Worker& thief, bool by_force) noexcept {
     // xorshift64: where to begin, so that thieves do not all run to the same victim.
     thief.random ^= thief.random << 13U;
     thief.random ^= thief.random >> 7U;
@@ -2462,7 +3006,8 @@ class PoolSearch : public PoolState {
     for (int i = 0; i < count; ++i) {
       const int at = first < count - i ? first + i : first - (count - i);
       if (at == thief.index) continue;
-      if (Task* const task = workers_[at].deque.steal()) return task;
+      WorkDeque& deque = workers_[at].deque;
+      if (Task* const task = by_force ? deque.steal_by_force() : deque.steal()) return task;
     }
     return nullptr;
   }
@@ -2482,146 +3027,16 @@ class PoolSearch : public PoolState {
   /// From searching to asleep to searching.
   void sleep(Worker& worker) noexcept {
     idle_.begin_sleep(worker.parker);
-    const bool stays_awake = has_tasks() || is_closed();
+    wait_for_pushes();
+    const bool stays_awake = has_tasks() || is_sealed();
     if (!stays_awake || !idle_.withdraw(worker.parker)) worker.parker.park();
   }
 };
 
-/// The whole: submitting, threads, shutdown.
-class Pool final : public PoolSearch {
- public:
-  /// With one reference, the executor's. Starts no thread.
-  Pool(int max_workers, std::string thread_name_prefix, std::function<void()> initializer)
-      : PoolSearch(max_workers, std::move(thread_name_prefix), std::move(initializer)) {
-    watch_forks();
-  }
-
-  /// Gives a task to the pool, with one of its references. What this throws has scheduled nothing.
-  /// @throws ShutdownError, BrokenThreadPool, std::bad_alloc; std::system_error if the pool has no
-  /// thread and none can start
-  void submit(Task& task) {
-    if (runs_this_thread()) {
-      submit_inside(*this_worker(), task);
-      notify();
-    } else {
-      submit_outside(1, [&](std::size_t) -> Task& { return task; });
-    }
-  }
-
-  /// The same for tasks at(0), ..., at(count - 1): all of them or none.
-  template <class At> void submit_all(std::size_t count, At at) {
-    if (runs_this_thread()) {
-      require_open();
-      this_worker()->deque.push_all(count, at);
-      notify();
-    } else {
-      submit_outside(count, at);
-    }
-  }
-
-  // ---- shutdown: see the essay ----
-
-  void begin_shutdown(bool cancels) noexcept {
-    {
-      const platform::Lock lock(mutex_);
-      state_.fetch_or(kClosed, std::memory_order_seq_cst);  // M1: closed
-    }
-    if (cancels) {
-      drain([](Task& task) { cancel_task(task); });
-    }
-    while (idle_.wake_one()) {}
-  }
-
-  /// Waits until all workers have ended. May be called by several threads.
-  void join() noexcept {
-    const platform::Lock lock(join_mutex_);
-    // Only a worker that has not ended starts another one, and its index is then below count().
-    for (int i = 0; i < workers_.count(); ++i) {
-      platform::Thread& thread = workers_[i].thread;
-      if (!thread.joinable()) continue;
-      if (thread.get_id() == platform::this_thread_id()) {
-        thread.detach();  // in a destructor of a thread_local of this very worker
-      } else {
-        thread.join();
-      }
-    }
-  }
-
-  /// Leaves the workers to themselves: the last one to end destroys the pool.
-  void detach() noexcept {
-    const platform::Lock join_lock(join_mutex_);
-    const platform::Lock lock(mutex_);
-    detached_ = true;
-    for (int i = 0; i < workers_.count(); ++i) {
-      if (workers_[i].thread.joinable()) workers_[i].thread.detach();
-    }
-  }
-
-  // ---- waits of workers that cannot adopt ----
-
-  /// @throws DeadlockError, if `is_required` and no spare can start
-  void begin_blocking(bool is_required) {
-    const platform::Lock lock(mutex_);
-    count(blocked_, 1);
-    try {
-      admit_spares();
-    } catch (...) {
-      if (!is_required) return;
-      count(blocked_, -1);
-      throw_no_spare();
-    }
-  }
-
-  void end_blocking() noexcept {
-    const platform::Lock lock(mutex_);
-    count(blocked_, -1);
-  }
-
- private:
-  static constexpr int kMostSpares = 256;  // part of the contract
-
-  ~Pool() override = default;
-
-  [[noreturn]] static void throw_no_spare() {
-    struct NoSpare : DeadlockError, std::nested_exception {
-      using DeadlockError::DeadlockError;
-    };
-    throw NoSpare(
-        "this wait blocks a worker, and no spare worker can start to run the other tasks; the "
-        "reason is nested");
-  }
-
-  // ---- submitting ----
-
-  /// Touches nothing of the pool once the tasks are published and mutex_ is released: one of them
-  /// may destroy the executor. So whom to wake is decided before.
-  template <class At> void submit_outside(std::size_t count, At at) {
-    Parker* sleeper = nullptr;
-    {
-      const platform::Lock lock(mutex_);
-      require_open();
-      injection_.reserve(count);
-      if (workers_.count() == 0) start_worker(false);  // the only thing that may throw for a thread
-      for (std::size_t i = 0; i < count; ++i) injection_.push(at(i));
-      // Only now is it decided who is needed: the idle are counted behind the push, as in P1.
-      if (idle_.counts().searching == 0) sleeper = idle_.pick_sleeper();
-      start_workers(injection_.size());
-    }
-    // It cannot end before it has this token.
-    if (sleeper != nullptr) sleeper->unpark();
-  }
-
-  void submit_inside(Worker& worker, Task& task) {
-    require_open();
-    worker.deque.push(task);
-    // Another worker that saw the pool closed and all queues empty may have left before this push:
-    // either it saw the task, or this sees kClosed (both sides are seq_cst) and takes it back.
-    if ((state_.load(std::memory_order_seq_cst) & kClosed) != 0) {  // M1: closed meanwhile?
-      if (worker.deque.pop_if_newest(task)) require_open();
-    }
-  }
-
-  // ---- threads ----
+/// How workers start, run and end.
+class PoolThreads : public PoolSearch {
+ protected:
+  using PoolSearch::PoolSearch;
 
   /// Starts workers while there are more tasks than idle workers. If one cannot start, those that
   /// are there will do it. Needs mutex_.
@@ -2639,13 +3054,13 @@ class Pool final : public PoolSearch {
     workers_.reserve();
     const int number =
         is_spare ? max_workers_ + named_spares_ : base_workers_.load(std::memory_order_relaxed);
-    auto worker = std::make_unique<Worker>(*this, workers_.count(), number, is_spare);
+    auto worker = std::make_unique<Worker>(*this, workers_.count(), number, is_spare, has_barrier_);
     // Relaxed: the starter has a reference or is a worker.
     references_.fetch_add(1, std::memory_order_relaxed);
     ++starting_;
     try {
       const platform::SignalsBlocked inherited;
-      worker->thread = platform::Thread(&Pool::work, worker.get());
+      worker->thread = platform::Thread(&PoolThreads::work, worker.get());
     } catch (...) {
       --starting_;
       references_.fetch_sub(1, std::memory_order_relaxed);
@@ -2660,7 +3075,11 @@ class Pool final : public PoolSearch {
       live_workers_.fetch_add(1, std::memory_order_relaxed);
     }
     if (detached_) worker->thread.detach();
-    workers_.add(std::move(worker));
+    workers_.add(*worker.release());
+    // Relaxed: a hint.
+    if (max_workers_ > 1 && base_workers_.load(std::memory_order_relaxed) == max_workers_) {
+      uses_producers_.store(true, std::memory_order_relaxed);
+    }
   }
 
   void admit_spares() override {
@@ -2686,8 +3105,11 @@ class Pool final : public PoolSearch {
     start_workers(tasks);
   }
 
+ private:
+  static constexpr int kMostSpares = 256;  // part of the contract
+
   static void work(Worker* worker) noexcept {
-    Pool& pool = static_cast<Pool&>(worker->pool);
+    PoolThreads& pool = static_cast<PoolThreads&>(worker->pool);
     platform::this_worker = worker;
     worker->stack_reserve = stack_reserve();
     if (pool.initialize(*worker)) {
@@ -2757,7 +3179,175 @@ class Pool final : public PoolSearch {
         state_.fetch_or(kBroken, std::memory_order_seq_cst);  // M1: broken, and why
       }
     }
+    wait_for_pushes();
     drain([&](Task& task) { fail_task(task, error); });
+  }
+};
+
+/// The whole: submitting, blocking, shutdown.
+class Pool final : public PoolThreads {
+ public:
+  /// With one reference, the executor's. Starts no thread.
+  Pool(int max_workers, std::string thread_name_prefix, std::function<void()> initializer)
+      : PoolThreads(max_workers, std::move(thread_name_prefix), std::move(initializer)) {
+    watch_forks();
+  }
+
+  /// Gives a task to the pool, with one of its references. What this throws has scheduled nothing.
+  /// @throws ShutdownError, BrokenThreadPool, std::bad_alloc; std::system_error if the pool has no
+  /// thread and none can start
+  void submit(Task& task) {
+    if (runs_this_thread()) {
+      // Even if the pool has been closed meanwhile: this worker looks into its deque before it ends.
+      WorkDeque& deque = this_worker()->deque;
+      deque.push(task);
+      notify_behind(deque);
+    } else if (ProducerQueue* const queue = this_producer()) {
+      submit_produced(*queue, task);
+    } else {
+      submit_outside(1, [&](std::size_t) -> Task& { return task; });
+    }
+  }
+
+  /// The same for tasks at(0), ..., at(count - 1): all of them or none.
+  template <class At> void submit_all(std::size_t count, At at) {
+    if (runs_this_thread()) {
+      require_open();
+      WorkDeque& deque = this_worker()->deque;
+      deque.push_all(count, at);
+      notify_behind(deque);
+    } else {
+      submit_outside(count, at);
+    }
+  }
+
+  // ---- shutdown: see the essay ----
+
+  void begin_shutdown(bool cancels) noexcept {
+    {
+      const platform::Lock lock(mutex_);
+      state_.fetch_or(kClosed, std::memory_order_seq_cst);  // M1: closed
+    }
+    wait_for_pushes();
+    state_.fetch_or(kSealed, std::memory_order_seq_cst);  // M1: and all that was accepted is seen
+    if (cancels) {
+      drain([](Task& task) { cancel_task(task); });
+    }
+    while (idle_.wake_one()) {}
+  }
+
+  /// Waits until all workers have ended. May be called by several threads.
+  void join() noexcept {
+    const platform::Lock lock(join_mutex_);
+    // Only a worker that has not ended starts another one, and its index is then below count().
+    for (int i = 0; i < workers_.count(); ++i) {
+      platform::Thread& thread = workers_[i].thread;
+      if (!thread.joinable()) continue;
+      if (thread.get_id() == platform::this_thread_id()) {
+        thread.detach();  // in a destructor of a thread_local of this very worker
+      } else {
+        thread.join();
+      }
+    }
+  }
+
+  /// Leaves the workers to themselves: the last one to end destroys the pool.
+  void detach() noexcept {
+    const platform::Lock join_lock(join_mutex_);
+    const platform::Lock lock(mutex_);
+    detached_ = true;
+    for (int i = 0; i < workers_.count(); ++i) {
+      if (workers_[i].thread.joinable()) workers_[i].thread.detach();
+    }
+  }
+
+  // ---- waits of workers that cannot adopt ----
+
+  /// @throws DeadlockError, if `is_required` and no spare can start
+  void begin_blocking(bool is_required) {
+    const platform::Lock lock(mutex_);
+    count(blocked_, 1);
+    try {
+      admit_spares();
+    } catch (...) {
+      if (!is_required) return;
+      count(blocked_, -1);
+      throw_no_spare();
+    }
+  }
+
+  void end_blocking() noexcept {
+    const platform::Lock lock(mutex_);
+    count(blocked_, -1);
+  }
+
+ private:
+  ~Pool() override = default;
+
+  [[noreturn]] static void throw_no_spare() {
+    struct NoSpare : DeadlockError, std::nested_exception {
+      using DeadlockError::DeadlockError;
+    };
+    throw NoSpare(
+        "this wait blocks a worker, and no spare worker can start to run the other tasks; the "
+        "reason is nested");
+  }
+
+  // ---- submitting ----
+
+  /// Touches nothing of the pool once the tasks are published and mutex_ is released: one of them
+  /// may destroy the executor. So whom to wake is decided before.
+  template <class At> void submit_outside(std::size_t count, At at) {
+    Parker* sleeper = nullptr;
+    {
+      const platform::Lock lock(mutex_);
+      require_open();
+      injection_.reserve(count);
+      if (workers_.count() == 0) start_worker(false);  // the only thing that may throw for a thread
+      for (std::size_t i = 0; i < count; ++i) injection_.push(at(i));
+      // Only now is it decided who is needed: the idle are counted behind the push, as in P1.
+      if (idle_.counts().searching == 0) sleeper = idle_.pick_sleeper();
+      start_workers(injection_.size());
+    }
+    // It cannot end before it has this token.
+    if (sleeper != nullptr) sleeper->unpark();
+  }
+
+  /// The calling thread's own queue, or null where it has to use the common one.
+  /// @throws std::bad_alloc
+  ProducerQueue* this_producer() {
+    ThreadProducers& mine = thread_producers;
+    if (mine.pool_id == id_) return mine.queue;
+    if (!uses_producers_.load(std::memory_order_relaxed) || mine.thread_has_ended) return nullptr;
+    if (ProducerQueue* const queue = mine.find(id_)) return queue;
+    prepare_producer_end();
+    const platform::Lock lock(mutex_);
+    for (int i = 0; i < producers_.count(); ++i) {
+      if (!producers_[i].adopt()) continue;
+      mine.add(producers_[i]);
+      return mine.queue;
+    }
+    producers_.reserve();
+    mine.add(*new ProducerQueue(id_, has_barrier_));
+    producers_.add(*mine.queue);
+    return mine.queue;
+  }
+
+  /// The task may end the pool as soon as it is pushed, but for leave().
+  void submit_produced(ProducerQueue& queue, Task& task) {
+    struct Inside {
+      explicit Inside(ProducerQueue& in) : queue(in) { queue.enter(); }
+      Inside(const Inside&) = delete;
+      Inside& operator=(const Inside&) = delete;
+      ~Inside() { queue.leave(); }
+      ProducerQueue& queue;
+    } const inside(queue);
+    queue.push(task);
+    // Closed meanwhile: either the workers have been able to see the task, or it is taken back.
+    if (state_.load(std::memory_order_seq_cst) != 0 && queue.take_back()) {  // M1: still open?
+      require_open();
+    }
+    notify_behind(queue);
   }
 };
 
@@ -2784,24 +3374,50 @@ class Blocked {
   Pool* pool_ = nullptr;
 };
 
+/// Runs a pending task that the calling worker has just taken off its own deque, or drops it if
+/// somebody else has claimed it. With `has_handle_alone` the caller has a handle that no other thread
+/// uses.
+inline void run_popped(Worker& worker, Task& task, bool has_handle_alone) noexcept {
+  if (has_handle_alone && task.try_claim_alone()) {
+    task.set_runner(&worker);
+    task.run_and_finish_alone();
+  } else if (task.try_claim()) {
+    task.set_runner(&worker);
+    task.run_and_finish(true);
+  } else {
+    task.release();
+  }
+}
+
+inline bool has_stack_left(const Worker& worker) noexcept {
+  return worker.stack_reserve == nullptr || platform::stack_left(worker.stack_reserve) != 0;
+}
+
+/// The common case of adopt: the task is the newest of the calling worker, and its handle is the
+/// caller's alone. True if the task is done.
+inline bool join_newest(Task& task) noexcept {
+  Worker* const worker = this_worker();
+  if (worker == nullptr || !has_stack_left(*worker)) return false;
+  if (!worker->deque.pop_if_newest(task)) return false;
+  run_popped(*worker, task, true);
+  return task.is_done();
+}
+
 /// Runs `task` in this thread if that is a worker of its pool and nobody has begun it: the waiter
 /// cannot go on before it anyway. It never runs anything else, for a stranger, even a child of the
 /// awaited task, might need a lock that the waiter holds. The caller has a reference. False if it
-/// would have, but for a stack that is too short.
+/// would have run the task, but for a stack that is too short.
 inline bool adopt(Task& task) noexcept {
   Worker* const worker = this_worker();
   if (worker == nullptr || task.owner() != worker->pool.identity()) return true;
   if ((task.state() & Task::kClaimed) != 0) return true;
-  if (worker->stack_reserve != nullptr && platform::stack_left(worker->stack_reserve) == 0) {
-    return false;
-  }
+  if (!has_stack_left(*worker)) return false;
   // Taken off the deque if it is on top, so that no finished tasks pile up in it.
-  const bool was_newest = worker->deque.pop_if_newest(task);
-  if (task.try_claim()) {
+  if (worker->deque.pop_if_newest(task)) {
+    run_popped(*worker, task, false);
+  } else if (task.try_claim()) {
     task.set_runner(worker);
-    task.run_and_finish(was_newest);
-  } else if (was_newest) {
-    task.release();
+    task.run_and_finish(false);
   }
   return true;
 }
@@ -2979,7 +3595,7 @@ class FutureBase {
   /// @throws TimeoutError, and as wait()
   void await(Timeout timeout) const {
     if (task().is_done()) return;
-    if (wait_to(Deadline(timeout)) == std::future_status::ready) return;
+    if (wait_for_task(*task_, Deadline(timeout))) return;
     throw TimeoutError(
         "the future was not done within the time limit; wait longer, or cancel() it");
   }
@@ -3071,7 +3687,8 @@ template <class T> class Future : public detail::FutureBase {
   /// @throws TimeoutError or DeadlockError, and this handle is as before; CancelledError,
   /// InvalidStateError and what the task threw, and this handle is empty
   T get(Timeout timeout = {}) {
-    await(timeout);
+    const bool is_unlimited = detail::Deadline::is_never(timeout);
+    if (task_ == nullptr || !is_unlimited || !detail::join_newest(*task_)) await(timeout);
     return Future(std::move(*this)).take();
   }
 
