@@ -171,6 +171,12 @@
 // continuations and of the handler of unhandled exceptions are leaves. No user code runs under any
 // of them: no callable, no callback, no destructor of a capture, no handler.
 //
+// Shared objects: the library's globals are one for the process where symbols are visible. Where an
+// object has its own, nothing that two objects share is reached through them: a pool and a task know
+// those of their maker (fork_count_, TaskOperations::mutexes), threads run their pool's maker's code
+// (start_worker), and a callable tells its object which worker it runs in (WorkerHere). Not shared
+// then: the WaitGraph, so that a cycle across such objects is not seen.
+//
 // fork(): the process-wide mutexes are held across it, so they are free in the child. Pools are not
 // touched there: submit throws BrokenExecutor, the destructor leaves the copy as it is.
 //
@@ -303,8 +309,10 @@
 // is hidden.
 #if defined(__GNUC__) && !defined(_WIN32)
 #define CONCURRENT_VISIBLE __attribute__((visibility("default")))
+#define CONCURRENT_PER_OBJECT __attribute__((visibility("hidden")))
 #else
 #define CONCURRENT_VISIBLE
+#define CONCURRENT_PER_OBJECT
 #endif
 
 // The mutex of mingw's libstdc++ has no constexpr constructor.
@@ -364,8 +372,9 @@ inline Thread::id this_thread_id() noexcept { return std::this_thread::get_id();
 CONCURRENT_VISIBLE inline constinit Atomic<std::uint64_t> fork_count = 0;
 
 /// Installs handlers around fork(): locks before, unlocks after it in both processes.
-inline void at_fork([[maybe_unused]] void (*lock)(), [[maybe_unused]] void (*unlock)(),
-                    [[maybe_unused]] void (*unlock_in_child)()) noexcept {
+CONCURRENT_PER_OBJECT inline void at_fork([[maybe_unused]] void (*lock)(),
+                                          [[maybe_unused]] void (*unlock)(),
+                                          [[maybe_unused]] void (*unlock_in_child)()) noexcept {
 #if !defined(_WIN32)
   pthread_atfork(lock, unlock, unlock_in_child);
 #endif
@@ -1209,7 +1218,8 @@ struct Worker;
 // for several tasks. Linked into a ring, oldest first.
 struct Continuation {
   void (*run)(Continuation&, Task&) noexcept = nullptr;
-  bool is_waiter = false;  // run under the mutex
+  bool is_waiter = false;            // run under the mutex
+  platform::Mutex* mutex = nullptr;  // that of the task, once linked
   Continuation* next = nullptr;
   Continuation* previous = nullptr;
 };
@@ -1223,11 +1233,6 @@ struct ContinuationMutexes {
 CONCURRENT_VISIBLE inline CONCURRENT_CONSTINIT NeverDestroyed<ContinuationMutexes>
     continuation_mutexes;
 
-inline platform::Mutex& continuation_mutex(const Task* task) noexcept {
-  const auto line = reinterpret_cast<std::uintptr_t>(task) / kCacheLine;
-  return continuation_mutexes.object.mutexes[line % ContinuationMutexes::kCount];
-}
-
 // What differs by the type of callable and result.
 struct TaskOperations {
   std::uint64_t (*run)(Task&) noexcept;  // returns 0 or Task::kFailed
@@ -1236,6 +1241,8 @@ struct TaskOperations {
   void (*destroy)(Task&,
                   std::uint64_t state) noexcept;  // what is left of the payload, and the node
   bool (*request_stop)(Task&);                    // null where the callable takes no token
+  // Those of the object that made the task, should others have their own.
+  NeverDestroyed<ContinuationMutexes>* mutexes = &continuation_mutexes;
 };
 
 class Task {
@@ -1386,7 +1393,8 @@ class Task {
 
   /// Links `continuation` in, to be run when the task is done. False if it is done already.
   bool add(Continuation& continuation) noexcept {
-    const platform::Lock lock(continuation_mutex(this));
+    continuation.mutex = &mutex();
+    const platform::Lock lock(mutex());
     const std::uint64_t word =
         word_.fetch_or(kContinuations, std::memory_order_acq_rel);  // T1, T3: something to run
     if ((word & kDone) != 0) return false;
@@ -1403,7 +1411,7 @@ class Task {
   /// Takes out the entry of a waiter, if it has not run; afterwards nobody touches it. If it has,
   /// the task need not exist any more.
   static void remove(Task* task, Continuation& continuation) noexcept {
-    const platform::Lock lock(continuation_mutex(task));
+    const platform::Lock lock(*continuation.mutex);
     if (continuation.next != nullptr) task->unlink(continuation);
   }
 
@@ -1460,6 +1468,11 @@ class Task {
  private:
   static constexpr std::uintptr_t kIsRunner = 1;  // a tag in owner_
 
+  platform::Mutex& mutex() const noexcept {
+    const auto line = reinterpret_cast<std::uintptr_t>(this) / kCacheLine;
+    return operations_->mutexes->object.mutexes[line % ContinuationMutexes::kCount];
+  }
+
   /// Needs the mutex.
   void unlink(Continuation& continuation) noexcept {
     if (continuation.next == &continuation) {
@@ -1476,7 +1489,7 @@ class Task {
     Continuation* callbacks = nullptr;
     Continuation** end = &callbacks;
     {
-      const platform::Lock lock(continuation_mutex(this));
+      const platform::Lock lock(mutex());
       while (continuations_ != nullptr) {
         Continuation& continuation = *continuations_;
         unlink(continuation);
@@ -1497,7 +1510,7 @@ class Task {
   platform::Atomic<std::uint64_t> word_;
   const TaskOperations* operations_;
   platform::Atomic<std::uintptr_t> owner_;
-  Continuation* continuations_ = nullptr;  // the oldest; guarded by continuation_mutex
+  Continuation* continuations_ = nullptr;  // the oldest; guarded by mutex()
 };
 
 // ---- cancelling ----------------------------------------------------------------------------------
@@ -1543,6 +1556,26 @@ inline bool fail_task(Task& task, const std::exception_ptr& error) noexcept {
   task.finish(task.abandon(&error), false);
   return true;
 }
+
+// While a callable runs: tells the object that it belongs to in which worker that is, should that
+// object have a this_worker of its own.
+class WorkerHere {
+ public:
+  explicit WorkerHere(const Task& task) noexcept : before_(platform::this_worker) {
+    void* const worker = task.runner();
+    differs_ = worker != before_;
+    if (differs_) platform::this_worker = worker;
+  }
+  WorkerHere(const WorkerHere&) = delete;
+  WorkerHere& operator=(const WorkerHere&) = delete;
+  ~WorkerHere() {
+    if (differs_) platform::this_worker = before_;
+  }
+
+ private:
+  void* before_;
+  bool differs_;
+};
 
 // ---- the payload ---------------------------------------------------------------------------------
 
@@ -1690,6 +1723,7 @@ template <class R, class Call, class StopSource> class CallTask {
   }
 
   static std::uint64_t run(Task& task) noexcept {
+    const WorkerHere here(task);
     std::exception_ptr error;
     try {
       if constexpr (std::is_void_v<R>) {
@@ -2098,15 +2132,16 @@ class InjectionQueue {
 class ProducerQueue {
  public:
   /// @throws std::bad_alloc
-  ProducerQueue(std::uint64_t pool_id, bool has_barrier)
-      : pool_id_(pool_id),
+  ProducerQueue(const void* pool, bool has_barrier)
+      : pool_(pool),
         has_barrier_(has_barrier),
         tail_segment_(new Segment),
         head_segment_(tail_segment_) {}
   ProducerQueue(const ProducerQueue&) = delete;
   ProducerQueue& operator=(const ProducerQueue&) = delete;
 
-  std::uint64_t pool_id() const noexcept { return pool_id_; }
+  /// Whether it is that of the pool which exists at this address now.
+  bool belongs_to(const void* pool) const noexcept { return pool_ == pool && !is_closed(); }
 
   // ---- the producer's ----
 
@@ -2204,7 +2239,8 @@ class ProducerQueue {
   }
   /// By the pool, when it ends.
   void close() noexcept {
-    is_closed_.store(true, std::memory_order_relaxed);  // a hint to its thread
+    // Relaxed: a hint, but to who submits to another pool at that address, which was made later.
+    is_closed_.store(true, std::memory_order_relaxed);
     release();
   }
   bool is_closed() const noexcept { return is_closed_.load(std::memory_order_relaxed); }
@@ -2233,7 +2269,7 @@ class ProducerQueue {
     room_ = kSlots;
   }
 
-  const std::uint64_t pool_id_;
+  const void* const pool_;
   const bool has_barrier_;
   platform::Atomic<bool> has_owner_ = true;
   platform::Atomic<bool> is_closed_ = false;
@@ -2253,14 +2289,13 @@ class ProducerQueue {
 
 /// The queues of one thread. Trivial, as NodeCache; its end hangs on what find() makes.
 struct ThreadProducers {
-  std::uint64_t pool_id;  // of the queue used last; pools count from 1
-  ProducerQueue* queue;
+  ProducerQueue* queue;  // the one used last, or null
   ProducerQueue* all;
   bool thread_has_ended;
 
   /// The queue for a pool, or null. Lets go of those whose pools have ended.
-  ProducerQueue* find(std::uint64_t pool) noexcept {
-    ProducerQueue* found = nullptr;
+  ProducerQueue* find(const void* pool) noexcept {
+    queue = nullptr;
     for (ProducerQueue** link = &all; *link != nullptr;) {
       ProducerQueue* const at = *link;
       if (at->is_closed()) {
@@ -2268,22 +2303,19 @@ struct ThreadProducers {
         at->release();
         continue;
       }
-      if (at->pool_id() == pool) found = at;
+      if (at->belongs_to(pool)) queue = at;
       link = &at->next_of_thread;
     }
-    pool_id = found == nullptr ? 0 : pool;
-    queue = found;
-    return found;
+    return queue;
   }
 
   void add(ProducerQueue& more) noexcept {
     more.next_of_thread = std::exchange(all, &more);
-    pool_id = more.pool_id();
     queue = &more;
   }
 
   void end() noexcept {
-    pool_id = 0;
+    queue = nullptr;
     thread_has_ended = true;
     while (all != nullptr) {
       // Not touched once it is left.
@@ -2559,26 +2591,32 @@ inline void unlock_after_fork() noexcept {
   each_global_mutex([](platform::Mutex& mutex) { mutex.unlock(); });
 }
 
-/// Counts forks from here on. Thread-safe.
-inline void watch_forks() {
-  static const bool watched = [] {
-    platform::at_fork([] { each_global_mutex([](platform::Mutex& mutex) { mutex.lock(); }); },
-                      &unlock_after_fork,
-                      [] {
-                        unlock_after_fork();
-                        platform::this_worker = nullptr;  // in a task: its pool is a copy now
-                        if (platform::has_process_barrier()) platform::register_process_barrier();
-                        // Relaxed: there is one thread.
-                        platform::fork_count.fetch_add(1, std::memory_order_relaxed);
-                      });
-    return true;
-  }();
-  static_cast<void>(watched);
+// Each object of a program (the executable, a shared library) installs handlers of its own, for
+// those of an object go with it. Of several that share these mutexes only the first to be called
+// locks, and the last unlocks.
+CONCURRENT_VISIBLE inline thread_local constinit int fork_depth = 0;
+CONCURRENT_PER_OBJECT inline constinit platform::Atomic<bool> forks_are_watched = false;
+
+CONCURRENT_PER_OBJECT inline void prepare_fork() noexcept {
+  if (fork_depth++ == 0) each_global_mutex([](platform::Mutex& mutex) { mutex.lock(); });
+}
+CONCURRENT_PER_OBJECT inline void end_fork() noexcept {
+  if (--fork_depth == 0) unlock_after_fork();
+}
+CONCURRENT_PER_OBJECT inline void begin_child() noexcept {
+  if (--fork_depth != 0) return;
+  unlock_after_fork();
+  platform::this_worker = nullptr;  // in a task: its pool is a copy now
+  if (platform::has_process_barrier()) platform::register_process_barrier();
+  // Relaxed: there is one thread.
+  platform::fork_count.fetch_add(1, std::memory_order_relaxed);
 }
 
-inline std::uint64_t fork_generation() noexcept {
-  // Relaxed: it changes only where there is one thread.
-  return platform::fork_count.load(std::memory_order_relaxed);
+/// Counts forks from here on. Thread-safe.
+CONCURRENT_PER_OBJECT inline void watch_forks() {
+  // Relaxed: nothing is passed on.
+  if (forks_are_watched.exchange(true, std::memory_order_relaxed)) return;
+  platform::at_fork(&prepare_fork, &end_fork, &begin_child);
 }
 
 /// Objects by index, in blocks of doubling size, so that they never move. It does not own them.
@@ -2624,9 +2662,6 @@ template <class T> class StableTable {
   platform::Atomic<int> count_ = 0;
 };
 
-// Pools that were made: their numbers are never used again.
-CONCURRENT_VISIBLE inline constinit platform::Atomic<std::uint64_t> pool_count = 0;
-
 /// What the threads of a pool share, and what can be asked of it.
 class PoolState {
  public:
@@ -2650,7 +2685,10 @@ class PoolState {
 
   /// Whether this is the copy in the child of a fork: its threads do not exist, its mutexes may be
   /// locked for ever. Nothing else of it may be touched.
-  bool is_forked_copy() const noexcept { return generation_ != fork_generation(); }
+  bool is_forked_copy() const noexcept {
+    // Relaxed: it changes only where there is one thread.
+    return generation_ != fork_count_->load(std::memory_order_relaxed);
+  }
 
   void retain() noexcept {
     // Relaxed: a new reference is made from one that the caller has.
@@ -2687,6 +2725,9 @@ class PoolState {
   virtual void grow() noexcept = 0;
   /// Keeps the balance of spares. Needs mutex_. @throws what starting a thread throws
   virtual void admit_spares() = 0;
+  /// Needs mutex_. Virtual, so that threads run the code of the object that made the pool: another
+  /// one may be unloaded before. @throws std::bad_alloc, std::system_error
+  virtual void start_worker(bool is_spare) = 0;
 
   bool is_sealed() const noexcept {
     return (state_.load(std::memory_order_seq_cst) & kSealed) != 0;  // M1: closed?
@@ -2774,8 +2815,6 @@ class PoolState {
     return nullptr;
   }
 
-  // Relaxed: only that it differs matters.
-  const std::uint64_t id_ = pool_count.fetch_add(1, std::memory_order_relaxed) + 1;
   const bool has_barrier_ = platform::has_process_barrier();
   const int max_workers_;
   const std::string thread_name_prefix_;
@@ -2786,7 +2825,9 @@ class PoolState {
   platform::Atomic<int> base_workers_ = 0;  // that were started, without spares
   platform::Atomic<int> blocked_ = 0;       // written under mutex_; read elsewhere as a hint
   platform::Atomic<int> present_ = 0;       // the same: threads that have not ended or retired
-  const std::uint64_t generation_ = fork_generation();
+  // That of the object which made the pool, should others have their own. Relaxed, as above.
+  const platform::Atomic<std::uint64_t>* const fork_count_ = &platform::fork_count;
+  const std::uint64_t generation_ = fork_count_->load(std::memory_order_relaxed);
   platform::Atomic<std::size_t> references_ = 1;
   StableTable<Worker> workers_;           // added to under mutex_
   StableTable<ProducerQueue> producers_;  // the same
@@ -3050,7 +3091,7 @@ class PoolThreads : public PoolSearch {
     }
   }
 
-  void start_worker(bool is_spare) {
+  void start_worker(bool is_spare) override {
     workers_.reserve();
     const int number =
         is_spare ? max_workers_ + named_spares_ : base_workers_.load(std::memory_order_relaxed);
@@ -3317,9 +3358,9 @@ class Pool final : public PoolThreads {
   /// @throws std::bad_alloc
   ProducerQueue* this_producer() {
     ThreadProducers& mine = thread_producers;
-    if (mine.pool_id == id_) return mine.queue;
+    if (mine.queue != nullptr && mine.queue->belongs_to(this)) return mine.queue;
     if (!uses_producers_.load(std::memory_order_relaxed) || mine.thread_has_ended) return nullptr;
-    if (ProducerQueue* const queue = mine.find(id_)) return queue;
+    if (ProducerQueue* const queue = mine.find(this)) return queue;
     prepare_producer_end();
     const platform::Lock lock(mutex_);
     for (int i = 0; i < producers_.count(); ++i) {
@@ -3328,7 +3369,7 @@ class Pool final : public PoolThreads {
       return mine.queue;
     }
     producers_.reserve();
-    mine.add(*new ProducerQueue(id_, has_barrier_));
+    mine.add(*new ProducerQueue(this, has_barrier_));
     producers_.add(*mine.queue);
     return mine.queue;
   }
@@ -4550,6 +4591,7 @@ class MapBase {
   friend struct MapChunk;
 
   static std::uint64_t run(Task& task) noexcept {
+    const WorkerHere here(task);
     MapChunk& chunk = static_cast<MapChunk&>(task);
     const MapFrame frame{&chunk, map_frames};
     map_frames = &frame;
@@ -6016,6 +6058,7 @@ inline ThreadPoolExecutor::ThreadPoolExecutor(std::integral auto max_workers)
 
 #undef CONCURRENT_ABI
 #undef CONCURRENT_CONSTINIT
+#undef CONCURRENT_PER_OBJECT
 #undef CONCURRENT_RECYCLES_NODES
 #undef CONCURRENT_SANITIZED
 #undef CONCURRENT_VISIBLE
