@@ -221,7 +221,6 @@
 #include <bit>
 #include <cerrno>
 #include <chrono>
-#include <cmath>
 #include <compare>
 #include <concepts>
 #include <condition_variable>
@@ -827,8 +826,10 @@ inline int cpus_of_quota(const std::string& quota, const std::string& period) {
   const double allowed = std::strtod(quota.c_str(), nullptr);
   const double whole = std::strtod(period.c_str(), nullptr);
   if (!(allowed > 0) || !(whole > 0)) return std::numeric_limits<int>::max();  // "max", -1, none
-  const double cpus = std::ceil(allowed / whole);
-  return cpus < 1e6 ? std::max(1, static_cast<int>(cpus)) : std::numeric_limits<int>::max();
+  const double cpus = allowed / whole;
+  if (!(cpus < 1e6)) return std::numeric_limits<int>::max();
+  const int rounded_down = static_cast<int>(cpus);
+  return rounded_down + (rounded_down < cpus ? 1 : 0);
 }
 
 // The quota that one control group sets itself. `version` is that of the hierarchy.
@@ -2627,7 +2628,7 @@ template <class T> class StableTable {
   StableTable& operator=(const StableTable&) = delete;
 
   int count() const noexcept {
-    return count_.load(std::memory_order_acquire);  // M2: the objects below it
+    return count_.load(std::memory_order_seq_cst);  // M2, P1: the objects below it
   }
   T& operator[](int index) const noexcept {
     const auto [block, at] = place(index);
@@ -2644,7 +2645,7 @@ template <class T> class StableTable {
     const int index = count();
     const auto [block, at] = place(index);
     blocks_[block][at] = &object;
-    count_.store(index + 1, std::memory_order_release);  // M2: one more
+    count_.store(index + 1, std::memory_order_seq_cst);  // M2, P1: one more, before it is used
   }
 
  private:
