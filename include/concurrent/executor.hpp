@@ -365,6 +365,25 @@ inline void pause() noexcept {
 
 inline void yield() noexcept { std::this_thread::yield(); }
 
+/// A lock for a few instructions: spins a little before it sleeps.
+class ShortLock {
+ public:
+  explicit ShortLock(Mutex& mutex) : mutex_(mutex) {
+    constexpr int spins = 50;  // picked: a microsecond or two
+    for (int i = 0; i < spins; ++i) {
+      if (mutex.try_lock()) return;
+      pause();
+    }
+    mutex.lock();
+  }
+  ShortLock(const ShortLock&) = delete;
+  ShortLock& operator=(const ShortLock&) = delete;
+  ~ShortLock() { mutex_.unlock(); }
+
+ private:
+  Mutex& mutex_;
+};
+
 inline Thread::id this_thread_id() noexcept { return std::this_thread::get_id(); }
 
 /// How often this process has forked, counted in the child by the handlers that `at_fork` installs.
@@ -946,7 +965,7 @@ class Depot {
   /// A magazine of nodes of `units` units; it may be short of kMagazineSize.
   /// @throws std::bad_alloc, and nothing has changed
   FreeNode* take(std::size_t units) {
-    const platform::Lock lock(mutex_);
+    const platform::ShortLock lock(mutex_);
     Shelf& shelf = shelves_[units - 1];
     if (shelf.magazines == nullptr) return carve(shelf, units);
     FreeNode* const magazine = shelf.magazines;
@@ -957,7 +976,7 @@ class Depot {
 
   /// Gives back a magazine; above the high-water mark, memory goes back to the system.
   void give(FreeNode* magazine, std::size_t units) noexcept {
-    const platform::Lock lock(mutex_);
+    const platform::ShortLock lock(mutex_);
     Shelf& shelf = shelves_[units - 1];
     magazine->next_magazine = shelf.magazines;
     shelf.magazines = magazine;
