@@ -2,52 +2,55 @@
 //
 // submit_get: what does one task cost from submit to get, if it does next to nothing?
 //
-// One thread submits all the tasks and keeps their futures, then takes the results in order. Every
-// peer gives a handle per task that carries a result, and runs the task on another thread; serial
-// runs it in the caller. The plain threads get fewer tasks: each is alive until it is joined.
-// Timed: submits, runs, gets and the destruction of the handles. Not timed: the pool and the memory
-// for the handles.
-#include <benchmark/benchmark.h>
-
+// One thread outside submits all the tasks and keeps their handles, then takes the results in
+// order. Fair: every peer gives a handle per task that carries a result, and runs the task on
+// another thread; serial runs it in the caller. Peers that take a microsecond get fewer tasks, and
+// those that start a thread per task a thousand at a time: the figure is the time per task.
+// Timed: submits, runs, gets, and the destruction of the handles. Not timed: the pool, a first
+// small round that starts its threads, and the memory for the handles.
+#include <cstddef>
+#include <type_traits>
 #include <vector>
 
-#include "peers/concurrent.hpp"
-#include "peers/peer.hpp"
-#include "peers/plain_threads.hpp"
-#include "peers/serial.hpp"
+#include "peers/all.hpp"
+#include "support/bench.hpp"
 
 namespace {
 
-template <bench::Peer P> void submit_get(benchmark::State& state) {
-  const auto tasks = static_cast<int>(state.range(0));
-  const auto workers = static_cast<int>(state.range(1));
+template <bench::Submits P> void submit_get(benchmark::State& state, int tasks, int workers) {
   const auto task_of = [](int i) { return [i] { return i ^ 1; }; };
 
+  bench::settle();
   P peer(workers);
   std::vector<decltype(peer.submit(task_of(0)))> pending;
   pending.reserve(static_cast<std::size_t>(tasks));
-
-  for (auto _ : state) {
-    for (int i = 0; i < tasks; ++i) pending.push_back(peer.submit(task_of(i)));
+  const auto round = [&](int count) {
+    for (int i = 0; i < count; ++i) pending.push_back(peer.submit(task_of(i)));
     long long sum = 0;
     for (auto& one : pending) sum += one.get();
     pending.clear();
     benchmark::DoNotOptimize(sum);
+  };
+
+  round(tasks / 10 + 1);
+  for (auto _ : state) {
+    const auto begin = bench::Clock::now();
+    round(tasks);
+    state.SetIterationTime(bench::seconds_since(begin));
   }
-  state.SetItemsProcessed(state.iterations() * tasks);
-  state.counters["seconds_per_task"] = benchmark::Counter(
-      tasks, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+  bench::report_per_task(state, tasks);
 }
 
 }  // namespace
 
-#define CONCURRENT_BENCH(peer, name)   \
-  BENCHMARK_TEMPLATE(submit_get, peer) \
-      ->Name("submit_get/" name)       \
-      ->ArgNames({"tasks", "workers"}) \
-      ->Unit(benchmark::kMillisecond)  \
-      ->UseRealTime()
-
-CONCURRENT_BENCH(bench::Serial, "serial")->Args({1'000'000, 1});
-CONCURRENT_BENCH(bench::Concurrent, "concurrent")->Args({1'000'000, 1})->Args({1'000'000, 2});
-CONCURRENT_BENCH(bench::PlainThreads, "plain_threads")->Args({1'000, 1});
+void bench::add_benches() {
+  for_each_peer([]<class P>() {
+    if constexpr (Submits<P>) {
+      const bool is_fast = std::is_same_v<P, Concurrent> || std::is_same_v<P, Serial>;
+      const int tasks = scaled(starts_thread_per_task<P>() ? 1'000 : is_fast ? 1'000'000 : 100'000);
+      add_for_workers<P>(
+          "submit_get", {{"tasks", tasks}}, worker_counts(),
+          [tasks](benchmark::State& state, int workers) { submit_get<P>(state, tasks, workers); });
+    }
+  });
+}
