@@ -365,6 +365,35 @@ inline void pause() noexcept {
 
 inline void yield() noexcept { std::this_thread::yield(); }
 
+/// Paces a thread that looks for something again and again before it sleeps: for about as long as a
+/// sleep and a wake-up may cost, so that it costs twice the best choice at most. Where others want
+/// the core it lets them have it at every step, and the time that they take counts.
+class Spinner {
+ public:
+  static constexpr std::chrono::microseconds kSleepAndWake{60};  // measured: bench round_trip
+
+  explicit Spinner(std::chrono::microseconds budget, Clock::time_point until = kForever) noexcept
+      : end_(std::min(Clock::now() + budget, until)) {}
+
+  /// A short while. False if it has been long enough.
+  bool spin() noexcept {
+    constexpr unsigned between_yields = 16;                    // picked: two microseconds
+    constexpr std::chrono::nanoseconds longest_of_none{2500};  // a yield to nobody takes less
+    for (int i = 0; i < 4; ++i) pause();
+    if (!is_crowded_ && ++round_ % between_yields != 0) return true;
+    const Clock::time_point before = Clock::now();
+    yield();
+    const Clock::time_point after = Clock::now();
+    is_crowded_ = after - before > longest_of_none;
+    return after < end_;
+  }
+
+ private:
+  const Clock::time_point end_;
+  unsigned round_ = 0;
+  bool is_crowded_ = false;
+};
+
 /// A lock for a few instructions: spins a little before it sleeps.
 class ShortLock {
  public:
@@ -1435,25 +1464,21 @@ class Task {
     if (continuation.next != nullptr) task->unlink(continuation);
   }
 
-  /// True if the task is done, now or after a little while.
-  bool spin_until_done() const noexcept {
-    constexpr int pauses = 200;  // picked: a few microseconds, less than a sleep and a wake-up
-    constexpr int yields = 10;   // picked: lets the runner have this core, where it needs it
-    for (int i = 0; i < pauses; ++i) {
-      if (is_done()) return true;
-      platform::pause();
-    }
-    for (int i = 0; i < yields; ++i) {
-      platform::yield();
+  /// True if the task is done, now or after a while.
+  bool spin_until_done(std::chrono::microseconds budget,
+                       platform::Clock::time_point until) const noexcept {
+    if (is_done()) return true;
+    platform::Spinner spinner(budget, until);
+    while (spinner.spin()) {
       if (is_done()) return true;
     }
-    return false;
+    return is_done();
   }
 
   /// Sleeps until the task is done. False if the time limit passed first.
   bool wait(Deadline deadline) noexcept {
     if (deadline.only_tests()) return is_done();
-    if (spin_until_done()) return true;
+    if (spin_until_done(platform::Spinner::kSleepAndWake, deadline.time())) return true;
     for (;;) {
       const std::uint64_t word =
           word_.fetch_or(kWaiter, std::memory_order_acq_rel) | kWaiter;  // T1, T3: I wait
@@ -2930,7 +2955,6 @@ class PoolSearch : public PoolState {
 
  private:
   static constexpr std::uint32_t kFairnessTurn = 61;  // picked, prime: see take_fairly
-  static constexpr int kSearchRounds = 400;           // picked: about the cost of a wake-up
   static constexpr int kForceRound = 30;              // picked: some microseconds
 
   /// Between two tasks: sleeps while more workers are awake than may be.
@@ -3042,7 +3066,8 @@ class PoolSearch : public PoolState {
 
   /// Looks into all queues for a while.
   Task* search(Worker& worker) noexcept {
-    for (int round = 1; round <= kSearchRounds; ++round) {
+    platform::Spinner spinner(platform::Spinner::kSleepAndWake);
+    for (int round = 1;; ++round) {
       if (Task* const task = take_from_outside(worker, kBatch)) return task;
       // By force now and then: who has tasks to himself may be in a long one. At the end at once.
       const bool is_last_round = is_sealed();
@@ -3050,11 +3075,8 @@ class PoolSearch : public PoolState {
         end_search(worker, idle_.end_search());
         return task;
       }
-      if (is_last_round) return nullptr;
-      for (int i = 0; i < 4; ++i) platform::pause();
-      if (round % 16 == 0) platform::yield();
+      if (is_last_round || !spinner.spin()) return nullptr;
     }
-    return nullptr;
   }
 
   Task* steal(Worker& thief, bool by_force) noexcept {
@@ -3506,7 +3528,8 @@ inline bool wait_for_task(Task& task, Deadline deadline) {
   Worker* const worker = this_worker();
   if (worker == nullptr) return task.wait(deadline);
   const bool stack_is_short = !deadline.is_limited() && !adopt(task);
-  if (task.spin_until_done()) return true;
+  constexpr std::chrono::microseconds shortly{5};  // picked: before a spare is asked for
+  if (task.spin_until_done(shortly, deadline.time())) return true;
   if (!deadline.is_limited()) {
     sleep_until_done(*worker, task, stack_is_short);
     return true;
@@ -4006,6 +4029,8 @@ class CompletionGroup {
 
   /// Sleeps until there is something to take, perhaps. One thread. False if the limit has passed.
   bool wait_for_more(Deadline deadline) noexcept {
+    platform::Spinner spinner(platform::Spinner::kSleepAndWake, deadline.time());
+    while (signal_.load(std::memory_order_relaxed) != kSomething && spinner.spin()) {}
     if (deadline.has_passed()) return false;
     const std::uint32_t before = signal_.exchange(kSleeper, std::memory_order_acq_rel);  // W2: look
     if (before == kSomething) return true;
@@ -4695,11 +4720,8 @@ class MapBase {
   }
 
   template <class IsReady> bool sleep_until(IsReady is_ready, Deadline deadline) noexcept {
-    constexpr int pauses = 200;  // picked: a few microseconds
-    for (int i = 0; i < pauses && !deadline.only_tests(); ++i) {
-      if (is_ready()) return true;
-      platform::pause();
-    }
+    platform::Spinner spinner(platform::Spinner::kSleepAndWake, deadline.time());
+    while (!is_ready() && spinner.spin()) {}
     for (;;) {
       const std::uint32_t event = event_.load(std::memory_order_acquire);  // B5: before looking
       if (is_ready()) return true;
