@@ -3067,15 +3067,17 @@ class PoolSearch : public PoolState {
   /// Looks into all queues for a while.
   Task* search(Worker& worker) noexcept {
     platform::Spinner spinner(platform::Spinner::kSleepAndWake);
+    bool is_over = false;
     for (int round = 1;; ++round) {
       if (Task* const task = take_from_outside(worker, kBatch)) return task;
       // By force now and then: who has tasks to himself may be in a long one. At the end at once.
-      const bool is_last_round = is_sealed();
+      const bool is_last_round = is_over || is_sealed();
       if (Task* const task = steal(worker, is_last_round || round % kForceRound == 0)) {
         end_search(worker, idle_.end_search());
         return task;
       }
-      if (is_last_round || !spinner.spin()) return nullptr;
+      if (is_last_round) return nullptr;
+      is_over = !spinner.spin();
     }
   }
 
