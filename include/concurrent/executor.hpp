@@ -2836,7 +2836,10 @@ class PoolState {
       WorkDeque& deque = workers_[i].deque;
       while (deque.size() != 0) {
         Task* const task = deque.steal_by_force();
-        if (task == nullptr) continue;
+        if (task == nullptr) {
+          platform::yield();
+          continue;
+        }
         each(*task);
         task->release();
       }
@@ -3076,7 +3079,10 @@ class PoolSearch : public PoolState {
         end_search(worker, idle_.end_search());
         return task;
       }
-      if (is_last_round) return nullptr;
+      if (is_last_round) {
+        platform::yield();  // somebody may hold one of the locks that were only tried
+        return nullptr;
+      }
       is_over = !spinner.spin();
     }
   }

@@ -19,6 +19,7 @@
 #include "support/busy.hpp"
 #include "support/catch.hpp"
 #include "support/counted.hpp"
+#include "support/poll.hpp"
 #include "support/scale.hpp"
 
 #if defined(__linux__)
@@ -122,54 +123,88 @@ TEST_CASE("A work deque gives each task to one taker, its owner or one of two th
   const bool has_barrier = GENERATE(false, true);
   if (!has_mode(has_barrier)) return;
   CAPTURE(has_barrier);
-  const int count = scaled(200000);
-  Items items(count);
+  const int count = scaled(3000000);
+  // Each is used many times, never while it is in the deque.
+  constexpr int kItems = 4096;
+  std::deque<Item> items;
+  for (int i = 0; i < kItems; ++i) { items.emplace_back(i); }
+  std::vector<std::atomic<bool>> is_in(kItems);
+  std::atomic<int> taken_twice = 0;
+  std::atomic<bool> has_lost = false;
+  std::atomic<int> taken = 0;
+  const auto take = [&](const Task* task) {
+    if (task == nullptr) return false;
+    const auto index = static_cast<std::size_t>(Items::index_of(*task));
+    if (!is_in[index].exchange(false)) taken_twice.fetch_add(1, std::memory_order_relaxed);
+    taken.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  };
+  const auto next = [&](int i) -> Task& {
+    const auto index = static_cast<std::size_t>(i % kItems);
+    // Its last thief may not have counted it yet.
+    const auto is_out = [&] { return !is_in[index].load(std::memory_order_acquire); };
+    for (int look = 0; look < 1000 && !is_out(); ++look) { std::this_thread::yield(); }
+    if (!is_out() && !has_lost.load() && !support::eventually(is_out)) has_lost.store(true);
+    is_in[index].store(true, std::memory_order_relaxed);
+    return items[index];
+  };
   WorkDeque deque(has_barrier);
+  int pushed_in_all = 0;
   std::atomic<bool> has_ended = false;
   in_parallel(3, [&](int role) {
     Random random(static_cast<std::uint64_t>(role) + 100);
     if (role != 0) {
       while (!has_ended.load(std::memory_order_acquire) || deque.size() != 0) {
         const bool by_force = random.below(4) != 0;
-        if (!items.take(by_force ? deque.steal_by_force() : deque.steal())) {
+        if (!take(by_force ? deque.steal_by_force() : deque.steal())) {
           stress::spin(random.below(50));
         }
       }
       return;
     }
-    for (int next = 0; next < count;) {
-      // Few tasks, so that owner and thieves want the same one; now and then more than there is
-      // room for.
-      const int most = random.below(500) == 0 ? 700 : 4;
-      const int more = std::min(1 + random.below(most), count - next);
+    // Over one or two tasks at first, so that all want the same one all the time.
+    int pushed = 0;
+    while (pushed < count / 4) {
+      deque.push(next(pushed++));
+      if (pushed % 4 == 0) deque.push(next(pushed++));
+      stress::spin(pushed % 8);
+      while (take(deque.pop())) {}
+    }
+    while (pushed < count) {
+      // Now and then more than there is room for.
+      const int more = 1 + random.below(random.below(500) == 0 ? 700 : 4);
       if (random.below(2) == 0) {
         deque.push_all(static_cast<std::size_t>(more),
-                       [&](std::size_t i) -> Task& { return items[next + static_cast<int>(i)]; });
+                       [&](std::size_t i) -> Task& { return next(pushed + static_cast<int>(i)); });
       } else {
-        for (int i = 0; i < more; ++i) { deque.push(items[next + i]); }
+        for (int i = 0; i < more; ++i) { deque.push(next(pushed + i)); }
       }
-      next += more;
+      pushed += more;
       if (random.below(3) == 0) deque.offer();
       for (int pops = random.below(6); pops > 0; --pops) {
+        const Task& newest = items[static_cast<std::size_t>((pushed - 1) % kItems)];
         switch (random.below(8)) {
           case 0:
-            items.take(deque.pop_oldest());
+            take(deque.pop_oldest());
             break;
           case 1:
-            if (deque.pop_if_newest(items[next - 1])) items.take(&items[next - 1]);
+            if (deque.pop_if_newest(newest)) take(&newest);
             break;
           default:
-            items.take(deque.pop());
+            take(deque.pop());
         }
       }
       if (random.below(4) == 0) {
-        while (items.take(deque.pop())) {}
+        while (take(deque.pop())) {}
       }
     }
     has_ended.store(true, std::memory_order_release);
+    pushed_in_all = pushed;
   });
   REQUIRE(deque.size() == 0);
-  REQUIRE(items.not_once() == 0);
+  REQUIRE(taken_twice.load() == 0);
+  REQUIRE_FALSE(has_lost.load());
+  REQUIRE(taken.load() == pushed_in_all);
 }
 
 TEST_CASE("A producer queue gives each task to one taker, in order, but for what is taken back",
@@ -180,7 +215,7 @@ TEST_CASE("A producer queue gives each task to one taker, in order, but for what
   const int count = scaled(400000);
   Items items(count);
   // The producer lets go of it with leave_to_next(), the pool's part is close().
-  ProducerQueue* const queue = new ProducerQueue(1, has_barrier);
+  ProducerQueue* const queue = new ProducerQueue(nullptr, has_barrier);
   std::atomic<bool> has_ended = false;
   int last = -1;  // guarded by the lock of the queue
   int out_of_order = 0;
@@ -228,7 +263,7 @@ TEST_CASE("A producer queue gives each task to one taker, in order, but for what
 }
 
 TEST_CASE("Two tasks from two threads that need each other always meet", "[queues]") {
-  const int rounds = scaled(20000);
+  const int rounds = scaled(6000);
   ThreadPoolExecutor pool(2);
   start_all_workers(pool);
   std::atomic<int> begun = 0;
@@ -328,7 +363,7 @@ TEST_CASE("Destructors of thread_locals may submit, before and after the thread'
 
 TEST_CASE("A task from outside may destroy its executor while the submit is still under way",
           "[queues]") {
-  const int rounds = scaled(1500);
+  const int rounds = scaled(600);
   int calls = 0;
   for (int round = 0; round < rounds; ++round) {
     auto* const pool = new ThreadPoolExecutor(2);
@@ -366,7 +401,7 @@ TEST_CASE(
   const bool cancel_futures = GENERATE(false, true);
   CAPTURE(cancel_futures);
   constexpr int kSubmitters = 2;
-  const int rounds = scaled(1500);
+  const int rounds = scaled(200);
   Random random(400);
   for (int round = 0; round < rounds; ++round) {
     Counts counts;
@@ -414,6 +449,28 @@ TEST_CASE(
     REQUIRE(wrong == 0);
     REQUIRE(counts.alive.load() == 0);
     if (!cancel_futures) REQUIRE(cancelled == 0);
+  }
+}
+
+TEST_CASE("shutdown() with cancel_futures cancels what waits in the queues of outside threads",
+          "[queues]") {
+  const int rounds = scaled(100);
+  for (int round = 0; round < rounds; ++round) {
+    std::vector<Future<void>> futures;
+    ThreadPoolExecutor pool(2);
+    start_all_workers(pool);
+    BusyWorker first(pool);
+    BusyWorker second(pool);
+    in_parallel(1, [&](int) {
+      for (int i = 0; i < 5; ++i) {
+        futures.push_back(pool.submit([] {}));
+      }
+    });
+    futures.push_back(pool.submit([] {}));
+    pool.shutdown({.wait = false, .cancel_futures = true});
+    const auto cancelled = std::count_if(futures.begin(), futures.end(),
+                                         [](const auto& future) { return future.cancelled(); });
+    REQUIRE(cancelled == 6);
   }
 }
 
@@ -473,7 +530,7 @@ TEST_CASE("The child of a fork has its own queues, whatever those of its parent 
     });
   }
   int wrong = 0;
-  for (int round = 0; round < scaled(60); ++round) {
+  for (int round = 0; round < scaled(20); ++round) {
     for (int i = 0; i < 10; ++i) {
       pool.post([] {});
     }
