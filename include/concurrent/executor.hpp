@@ -3275,8 +3275,8 @@ class PoolThreads : public PoolSearch {
   }
 };
 
-/// The whole: submitting, blocking, shutdown.
-class Pool final : public PoolThreads {
+/// The whole: submitting, blocking, shutdown. Not final, so that start_worker() stays virtual.
+class Pool : public PoolThreads {
  public:
   /// With one reference, the executor's. Starts no thread.
   Pool(int max_workers, std::string thread_name_prefix, std::function<void()> initializer)

@@ -30,6 +30,11 @@ std::thread::id submit_and_wait(ThreadPoolExecutor& pool) {
   return pool.submit([] { return std::this_thread::get_id(); }).result();
 }
 
+bool submit_and_nest(ThreadPoolExecutor& pool) {
+  return pool.submit([&pool] { return submit_and_wait(pool) == std::this_thread::get_id(); })
+      .result();
+}
+
 int read(const Future<int>& future) { return future.result(); }
 
 int collect(const std::vector<Future<int>>& futures) {
@@ -119,8 +124,9 @@ bool use_all() {
   return sum == 4 * 4950 + 3 && is_refused;
 }
 
-constexpr Functions kFunctions = {&make_pool, &submit,      &submit_and_wait, &read,
-                                  &collect,   &throw_error, &catch_error,     &use_all};
+constexpr Functions kFunctions = {&make_pool,       &submit,      &submit_and_wait,
+                                  &submit_and_nest, &read,        &collect,
+                                  &throw_error,     &catch_error, &use_all};
 
 }  // namespace
 }  // namespace shared_objects

@@ -26,6 +26,8 @@ struct Functions {
   Future<int> (*submit)(ThreadPoolExecutor& pool, int value);
   /// In a task of `pool`: submits one more to it, waits, and returns the thread that ran that.
   std::thread::id (*submit_and_wait)(ThreadPoolExecutor& pool);
+  /// Submits a task that does this, and returns whether both ran in one thread.
+  bool (*submit_and_nest)(ThreadPoolExecutor& pool);
   /// The same for a task that somebody else has submitted.
   int (*read)(const Future<int>& future);
   /// Reads them by callbacks, as_completed() and wait(), and returns three times their sum.

@@ -127,6 +127,16 @@ TEST_CASE("A wait in another object adopts a task of the executor that it waits 
       });
 }
 
+TEST_CASE("A callable of one object waits in the executor of another as in its own", "[objects]") {
+  const int scope = GENERATE(RTLD_LOCAL, RTLD_GLOBAL);
+  CAPTURE(scope);
+  for_every_two(Everybody(scope), [](const Functions& one, const Functions& other, auto&) {
+    const auto pool = one.make_pool(1);
+    CHECK(other.submit_and_nest(*pool));
+    CHECK(pool->worker_count() == 1);
+  });
+}
+
 TEST_CASE("Futures of one object are read, called back and collected in another", "[objects]") {
   const int scope = GENERATE(RTLD_LOCAL, RTLD_GLOBAL);
   CAPTURE(scope);
