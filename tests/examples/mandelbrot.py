@@ -156,7 +156,10 @@ def draws_its_progress_on_terminals_only(program):
     expect_equal(complaints, "", "stderr without a terminal")
     if not hasattr(os, "openpty"):
         skip("no terminals")
-    master, terminal = os.openpty()
+    try:
+        master, terminal = os.openpty()
+    except OSError as error:
+        skip(f"no terminal: {error}")
     arguments = [program.path, "--size", "90x60", "--workers", "2"]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=terminal)
     os.close(terminal)
