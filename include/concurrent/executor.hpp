@@ -107,7 +107,7 @@
 //     publishes that and drops the queue's reference in one operation (Task::finish). A get() that
 //     finds its task on top of its own deque, and has the only handle, needs no such operation at
 //     all (join_newest, Task::try_claim_alone).
-//  6. Who waits sees the word change (Task::wait): after a short spin it sleeps on the word itself,
+//  6. Who waits sees the word change (Task::wait): after a spin (Spinner) it sleeps on the word itself,
 //     and only then does finish make a system call. Callbacks, and the entries of those who wait
 //     for several tasks, hang on the task and are run by finish (Task::add, run_continuations).
 //  7. The last reference destroys result and node (Task::release); the memory goes to the free
@@ -170,6 +170,8 @@
 // Locks: Pool::join_mutex_ before Pool::mutex_; the mutexes of IdleWorkers, Depot, WaitGraph, of
 // continuations and of the handler of unhandled exceptions are leaves. No user code runs under any
 // of them: no callable, no callback, no destructor of a capture, no handler.
+// The locks of a WorkDeque and of a ProducerQueue are leaves too: workers only try them, and who has
+// to wait for one, its owner or a drain, yields.
 //
 // Shared objects: the library's globals are one for the process where symbols are visible. Where an
 // object has its own, nothing that two objects share is reached through them: a pool and a task know
@@ -2539,7 +2541,7 @@ class IdleWorkers {
 //   a worker begins a task only while awake <= max_workers_ (so one worker is a serialiser)
 //
 //   M1  state_:       begin_shutdown, break_down -> submit, workers   closed, or broken and why
-//   M2  count_:       WorkerTable::add -> count                       the Worker behind each index
+//   M2  count_:       StableTable::add -> count                       the object behind each index
 //   M3  references_:  release -> release                              all uses come before the end
 
 namespace concurrent::inline CONCURRENT_ABI {
