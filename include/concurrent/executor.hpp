@@ -199,6 +199,8 @@
 // of the injection queue, slots of a map), system_error (no thread at all), ShutdownError,
 // BrokenThreadPool, and what copies throw. Waits throw what their comments say. Inside the workers
 // nothing throws: a destructor of a callable, argument or result that does ends the process.
+// A task that ends its thread (pthread_exit, pthread_cancel) unwinds it: the tasks on that stack fail
+// (Task::Unwound), and another thread takes the worker's place (PoolThreads::replace).
 //
 // Tried and dropped, with the bench that decided: one injection queue under a mutex for all threads
 // (submit_get, producers), the deque of Chase and Lev, whose pop needs a read-modify-write (nested),
@@ -265,6 +267,9 @@
 #if !defined(_WIN32)
 #include <pthread.h>
 #include <signal.h>
+#endif
+#if defined(__GLIBCXX__)
+#include <cxxabi.h>
 #endif
 
 // =================================================================================================
@@ -416,6 +421,14 @@ class ShortLock {
 };
 
 inline Thread::id this_thread_id() noexcept { return std::this_thread::get_id(); }
+
+/// What pthread_exit and pthread_cancel unwind a thread with. Whoever catches it throws it on; other
+/// standard libraries than GNU's run destructors alone.
+#if defined(__GLIBCXX__)
+using ForcedUnwind = abi::__forced_unwind;
+#else
+struct ForcedUnwind {};
+#endif
 
 /// How often this process has forked, counted in the child by the handlers that `at_fork` installs.
 CONCURRENT_VISIBLE inline constinit Atomic<std::uint64_t> fork_count = 0;
@@ -1286,8 +1299,8 @@ CONCURRENT_VISIBLE inline CONCURRENT_CONSTINIT NeverDestroyed<ContinuationMutexe
 
 // What differs by the type of callable and result.
 struct TaskOperations {
-  std::uint64_t (*run)(Task&) noexcept;  // returns 0 or Task::kFailed
-  // Destroys the callable of a claimed task that will not run; stores the error, if there is one.
+  std::uint64_t (*run)(Task&);  // returns 0 or Task::kFailed, or unwinds: see Task::run
+  // Destroys the callable of a claimed task that does not return; stores the error, if there is one.
   std::uint64_t (*abandon)(Task&, const std::exception_ptr* error) noexcept;
   void (*destroy)(Task&,
                   std::uint64_t state) noexcept;  // what is left of the payload, and the node
@@ -1396,15 +1409,14 @@ class Task {
     return (word_.fetch_or(kTaken, std::memory_order_relaxed) & kTaken) == 0;
   }
 
-  /// Runs a claimed task in this thread and finishes it.
-  void run_and_finish(bool drops_reference) noexcept {
-    finish(operations_->run(*this), drops_reference);
-  }
+  /// Runs a claimed task in this thread and finishes it. Does not throw, but is unwound by a task
+  /// that ends its thread: then the task has failed.
+  void run_and_finish(bool drops_reference) { finish(run(drops_reference), drops_reference); }
 
   /// The same behind try_claim_alone(): both references are still the caller's, or the callable
   /// has copied the handle, and then the word tells.
-  void run_and_finish_alone() noexcept {
-    const std::uint64_t outcome = operations_->run(*this);
+  void run_and_finish_alone() {
+    const std::uint64_t outcome = run(true);
     constexpr std::uint64_t claimed = 2 * kReference | kClaimed;
     if (word_.load(std::memory_order_acquire) == claimed) {  // T2: copies are gone again
       word_.store(kReference | kClaimed | kDone | outcome,
@@ -1514,6 +1526,29 @@ class Task {
 
  private:
   static constexpr std::uintptr_t kIsRunner = 1;  // a tag in owner_
+
+  // Finishes a task that is left by unwinding, which its operations do not do otherwise.
+  struct Unwound {
+    Unwound(Task& of, bool drops) noexcept : task(&of), drops_reference(drops) {}
+    Unwound(const Unwound&) = delete;
+    Unwound& operator=(const Unwound&) = delete;
+    ~Unwound() {
+      if (task == nullptr) return;
+      const std::exception_ptr error = std::make_exception_ptr(
+          BrokenPromise("the task ended its thread, by pthread_exit or pthread_cancel, before it "
+                        "returned: it has no result"));
+      task->finish(task->abandon(&error), drops_reference);
+    }
+    Task* task;
+    const bool drops_reference;
+  };
+
+  std::uint64_t run(bool drops_reference) {
+    Unwound unwound(*this, drops_reference);
+    const std::uint64_t outcome = operations_->run(*this);
+    unwound.task = nullptr;
+    return outcome;
+  }
 
   platform::Mutex& mutex() const noexcept {
     const auto line = reinterpret_cast<std::uintptr_t>(this) / kCacheLine;
@@ -1691,6 +1726,11 @@ inline std::exception_ptr& error_of(Task& task) noexcept {
   return payload_at<std::exception_ptr>(task, kOutcomeOffset<std::exception_ptr>);
 }
 
+// As everywhere, a destructor that throws ends the process.
+template <class T> void destroy_object(T& object) noexcept {
+  std::destroy_at(std::addressof(object));
+}
+
 template <class R> void destroy_outcome(Task& task, std::uint64_t state) noexcept {
   if ((state & Task::kFailed) != 0) {
     std::destroy_at(&error_of(task));
@@ -1769,33 +1809,35 @@ template <class R, class Call, class StopSource> class CallTask {
     }
   }
 
-  static std::uint64_t run(Task& task) noexcept {
+  static std::uint64_t run(Task& task) {
     const WorkerHere here(task);
     std::exception_ptr error;
     try {
       if constexpr (std::is_void_v<R>) {
         call(task);
-        std::destroy_at(std::addressof(Layout::call(task)));
+        destroy_object(Layout::call(task));
         ::new (outcome_place<Result>(task)) Result();
       } else if constexpr (std::is_reference_v<R>) {
         Result pointer = std::addressof(static_cast<R>(call(task)));
-        std::destroy_at(std::addressof(Layout::call(task)));
+        destroy_object(Layout::call(task));
         ::new (outcome_place<Result>(task)) Result(pointer);
       } else if constexpr (Layout::kOverlaid) {
         R result(call(task));
-        std::destroy_at(std::addressof(Layout::call(task)));
+        destroy_object(Layout::call(task));
         ::new (outcome_place<Result>(task)) R(std::move(result));
       } else {
         ::new (outcome_place<Result>(task)) R(call(task));
-        std::destroy_at(std::addressof(Layout::call(task)));
+        destroy_object(Layout::call(task));
       }
       return 0;
-    } catch (...) { error = std::current_exception(); }
+    } catch (const platform::ForcedUnwind&) { throw; } catch (...) {
+      error = std::current_exception();
+    }
     return abandon(task, &error);
   }
 
   static std::uint64_t abandon(Task& task, const std::exception_ptr* error) noexcept {
-    std::destroy_at(std::addressof(Layout::call(task)));
+    destroy_object(Layout::call(task));
     if (error == nullptr) return 0;
     ::new (outcome_place<std::exception_ptr>(task)) std::exception_ptr(*error);
     return Task::kFailed;
@@ -1803,7 +1845,7 @@ template <class R, class Call, class StopSource> class CallTask {
 
   static void destroy(Task& task, std::uint64_t state) noexcept {
     if ((state & Task::kDone) == 0) {
-      std::destroy_at(std::addressof(Layout::call(task)));
+      destroy_object(Layout::call(task));
     } else {
       destroy_outcome<R>(task, state);
     }
@@ -1831,10 +1873,12 @@ template <class Call> class PostedCall {
   explicit PostedCall(std::in_place_t, From&&... from)
       : call_(std::in_place, std::forward<From>(from)...) {}
 
-  void call() noexcept {
+  void call() {
     try {
       static_cast<void>(call_.call());
-    } catch (...) { report_unhandled_exception(std::current_exception()); }
+    } catch (const platform::ForcedUnwind&) { throw; } catch (...) {
+      report_unhandled_exception(std::current_exception());
+    }
   }
 
  private:
@@ -2774,7 +2818,7 @@ class PoolState {
   virtual void admit_spares() = 0;
   /// Needs mutex_. Virtual, so that threads run the code of the object that made the pool: another
   /// one may be unloaded before. @throws std::bad_alloc, std::system_error
-  virtual void start_worker(bool is_spare) = 0;
+  virtual void start_worker(bool is_spare, int number) = 0;
 
   bool is_sealed() const noexcept {
     return (state_.load(std::memory_order_seq_cst) & kSealed) != 0;  // M1: closed?
@@ -3137,16 +3181,14 @@ class PoolThreads : public PoolSearch {
     while (base_workers_.load(std::memory_order_relaxed) < max_workers_ &&
            tasks > starting_ + idle_.counts().total()) {
       try {
-        start_worker(false);
+        start_worker(false, base_workers_.load(std::memory_order_relaxed));
         admit_spares();
       } catch (...) { return; }
     }
   }
 
-  void start_worker(bool is_spare) override {
+  void start_worker(bool is_spare, int number) override {
     workers_.reserve();
-    const int number =
-        is_spare ? max_workers_ + named_spares_ : base_workers_.load(std::memory_order_relaxed);
     auto worker = std::make_unique<Worker>(*this, workers_.count(), number, is_spare, has_barrier_);
     // Relaxed: the starter has a reference or is a worker.
     references_.fetch_add(1, std::memory_order_relaxed);
@@ -3161,7 +3203,6 @@ class PoolThreads : public PoolSearch {
     }
     count(present_, 1);
     if (is_spare) {
-      ++named_spares_;
       ++spares_;
     } else {
       count(base_workers_, 1);
@@ -3185,7 +3226,8 @@ class PoolThreads : public PoolSearch {
       if (spares_ >= kMostSpares) {
         throw Error("256 spare workers of this executor are blocked in waits already");
       }
-      start_worker(true);
+      start_worker(true, max_workers_ + named_spares_);
+      ++named_spares_;
     }
   }
 
@@ -3201,8 +3243,9 @@ class PoolThreads : public PoolSearch {
  private:
   static constexpr int kMostSpares = 256;  // part of the contract
 
-  static void work(Worker* worker) noexcept {
+  static void work(Worker* worker) {
     PoolThreads& pool = static_cast<PoolThreads&>(worker->pool);
+    End end(pool, *worker);
     platform::this_worker = worker;
     worker->stack_reserve = stack_reserve();
     if (pool.initialize(*worker)) {
@@ -3215,9 +3258,41 @@ class PoolThreads : public PoolSearch {
         }
       }
     }
-    platform::this_worker = nullptr;
-    pool.count_out(*worker);
-    pool.release();
+    end.is_unwound = false;
+  }
+
+  // The end of a worker's thread, if it is unwound too.
+  struct End {
+    End(PoolThreads& of, Worker& ending) noexcept : pool(of), worker(ending) {}
+    End(const End&) = delete;
+    End& operator=(const End&) = delete;
+    ~End() {
+      platform::this_worker = nullptr;
+      pool.count_out(worker);
+      if (is_unwound) pool.replace(worker);
+      pool.release();
+    }
+    PoolThreads& pool;
+    Worker& worker;
+    bool is_unwound = true;
+  };
+
+  /// A task has ended this worker's thread: another one takes its place and its name. If it cannot
+  /// start, the others carry on, and if there are none, the pool is broken.
+  void replace(Worker& worker) noexcept {
+    try {
+      const platform::Lock lock(mutex_);
+      // Relaxed: written under the mutex.
+      if ((state_.load(std::memory_order_relaxed) & kBroken) != 0) return;
+      if (!worker.is_spare) count(base_workers_, -1);
+      start_worker(worker.is_spare, worker.number);
+    } catch (...) {
+      if (!worker.is_spare && worker_count() == 0) {
+        break_down(
+            "a task ended the last thread of this pool, and no other can be started; the reason is "
+            "nested");
+      }
+    }
   }
 
   /// A worker ends. One that has retired takes its place: it has to end too.
@@ -3241,12 +3316,15 @@ class PoolThreads : public PoolSearch {
   }
 
   /// Names the thread and runs the initializer. If that throws, the pool is broken.
-  bool initialize(Worker& worker) noexcept {
+  bool initialize(Worker& worker) {
     try {
       platform::name_this_thread(thread_name_prefix_, worker.number);
       if (initializer_) initializer_();
+    } catch (const platform::ForcedUnwind&) {
+      fail_to_start();
+      throw;
     } catch (...) {
-      break_down();
+      fail_to_start();
       return false;
     }
     const platform::Lock lock(mutex_);
@@ -3256,17 +3334,25 @@ class PoolThreads : public PoolSearch {
     return true;
   }
 
-  /// Fails all that is queued. Call in the handler of the initializer's exception.
-  void break_down() noexcept {
-    std::exception_ptr error;
-    try {
-      throw BrokenThreadPool(
-          "a thread initializer failed, the thread pool is not usable anymore; the initializer's "
-          "exception is nested in this one");
-    } catch (...) { error = std::current_exception(); }  // std::bad_alloc, if that is all there is
+  /// Call in the handler of the initializer's exception.
+  void fail_to_start() noexcept {
     {
       const platform::Lock lock(mutex_);
       --starting_;
+    }
+    break_down(
+        "a thread initializer failed, the thread pool is not usable anymore; the initializer's "
+        "exception is nested in this one");
+  }
+
+  /// Fails all that is queued, now and later. Call in the handler of the exception that is why.
+  void break_down(const char* why) noexcept {
+    std::exception_ptr error;
+    try {
+      throw BrokenThreadPool(why);
+    } catch (...) { error = std::current_exception(); }  // std::bad_alloc, if that is all there is
+    {
+      const platform::Lock lock(mutex_);
       if ((state_.load(std::memory_order_relaxed) & kBroken) == 0) {
         broken_ = error;
         state_.fetch_or(kBroken, std::memory_order_seq_cst);  // M1: broken, and why
@@ -3396,7 +3482,8 @@ class Pool : public PoolThreads {
       const platform::Lock lock(mutex_);
       require_open();
       injection_.reserve(count);
-      if (workers_.count() == 0) start_worker(false);  // the only thing that may throw for a thread
+      if (workers_.count() == 0)
+        start_worker(false, 0);  // the only thing that may throw for a thread
       for (std::size_t i = 0; i < count; ++i) injection_.push(at(i));
       // Only now is it decided who is needed: the idle are counted behind the push, as in P1.
       if (idle_.counts().searching == 0) sleeper = idle_.pick_sleeper();
@@ -3470,7 +3557,7 @@ class Blocked {
 /// Runs a pending task that the calling worker has just taken off its own deque, or drops it if
 /// somebody else has claimed it. With `has_handle_alone` the caller has a handle that no other thread
 /// uses.
-inline void run_popped(Worker& worker, Task& task, bool has_handle_alone) noexcept {
+inline void run_popped(Worker& worker, Task& task, bool has_handle_alone) {
   if (has_handle_alone && task.try_claim_alone()) {
     task.set_runner(&worker);
     task.run_and_finish_alone();
@@ -3488,7 +3575,7 @@ inline bool has_stack_left(const Worker& worker) noexcept {
 
 /// The common case of adopt: the task is the newest of the calling worker, and its handle is the
 /// caller's alone. True if the task is done.
-inline bool join_newest(Task& task) noexcept {
+inline bool join_newest(Task& task) {
   Worker* const worker = this_worker();
   if (worker == nullptr || !has_stack_left(*worker)) return false;
   if (!worker->deque.pop_if_newest(task)) return false;
@@ -3500,7 +3587,7 @@ inline bool join_newest(Task& task) noexcept {
 /// cannot go on before it anyway. It never runs anything else, for a stranger, even a child of the
 /// awaited task, might need a lock that the waiter holds. The caller has a reference. False if it
 /// would have run the task, but for a stack that is too short.
-inline bool adopt(Task& task) noexcept {
+inline bool adopt(Task& task) {
   Worker* const worker = this_worker();
   if (worker == nullptr || task.owner() != worker->pool.identity()) return true;
   if ((task.state() & Task::kClaimed) != 0) return true;
@@ -4391,13 +4478,21 @@ struct alignas(kCacheLine) MapChunk : Task {
   platform::Atomic<std::uint64_t> progress = 0;
 };
 
+struct MapFrame;
+CONCURRENT_VISIBLE inline thread_local constinit const MapFrame* map_frames = nullptr;
+
 // The maps whose elements run in this thread just now, innermost first.
 struct MapFrame {
-  MapChunk* chunk;
-  const MapFrame* outer;
-};
+  explicit MapFrame(MapChunk& runs) noexcept : chunk(&runs), outer(map_frames) {
+    map_frames = this;
+  }
+  MapFrame(const MapFrame&) = delete;
+  MapFrame& operator=(const MapFrame&) = delete;
+  ~MapFrame() { map_frames = outer; }
 
-CONCURRENT_VISIBLE inline thread_local constinit const MapFrame* map_frames = nullptr;
+  MapChunk* const chunk;
+  const MapFrame* const outer;
+};
 
 // What is to be run when all elements of a map have ended, in the order added.
 class MapCallbacks {
@@ -4638,26 +4733,24 @@ class MapBase {
   /// Ends the elements of a chunk from `begin` on without running them.
   virtual void abandon_rest(MapChunk& chunk, std::size_t begin,
                             const std::exception_ptr* error) noexcept = 0;
-  virtual void run_chunk(MapChunk& chunk) noexcept = 0;
+  virtual void run_chunk(MapChunk& chunk) = 0;
 
   MapHandles handles_;
 
  private:
   friend struct MapChunk;
 
-  static std::uint64_t run(Task& task) noexcept {
+  static std::uint64_t run(Task& task) {
     const WorkerHere here(task);
     MapChunk& chunk = static_cast<MapChunk&>(task);
-    const MapFrame frame{&chunk, map_frames};
-    map_frames = &frame;
+    const MapFrame frame(chunk);
     chunk.progress.fetch_or(MapChunk::kBegun, std::memory_order_seq_cst);  // B7: the first begins
     chunk.map->run_chunk(chunk);
-    map_frames = frame.outer;
     return 0;
   }
   static std::uint64_t abandon(Task& task, const std::exception_ptr* error) noexcept {
     MapChunk& chunk = static_cast<MapChunk&>(task);
-    chunk.map->abandon_rest(chunk, 0, error);
+    chunk.map->abandon_rest(chunk, progress(chunk), error);
     chunk.map->end_chunk(chunk);
     return 0;
   }
@@ -4700,7 +4793,7 @@ class MapBase {
   }
 
   /// In a worker of the pool: runs the chunks that nobody has begun, but for a stack too short.
-  bool adopt_all() noexcept {
+  bool adopt_all() {
     bool all = true;
     for (std::size_t i = 0; i < chunk_count_; ++i) all = adopt(chunks_[i]) && all;
     return all;
@@ -4893,7 +4986,7 @@ template <class Value> class MapState : public MapBase, public MapView<Value> {
   void skip(std::size_t i) noexcept { slots_[i].state = SlotState::cancelled; }
 
   /// Builds the result of element `i`, or keeps what call() throws.
-  template <class Call> void compute(std::size_t i, Call call) noexcept {
+  template <class Call> void compute(std::size_t i, Call call) {
     Slot& slot = slots_[i];
     try {
       if constexpr (std::is_void_v<decltype(call())>) {
@@ -4903,7 +4996,9 @@ template <class Value> class MapState : public MapBase, public MapView<Value> {
         ::new (static_cast<void*>(std::addressof(slot.value))) Value(call());
       }
       slot.state = SlotState::value;
-    } catch (...) { fail(slot, std::current_exception()); }
+    } catch (const platform::ForcedUnwind&) { throw; } catch (...) {
+      fail(slot, std::current_exception());
+    }
   }
 
   void deliver(Task& handle, std::size_t i) noexcept override {
@@ -5224,7 +5319,7 @@ template <class Value, class F, class... Views> class MapWork final : public Map
     }
   }
 
-  void run_chunk(MapChunk& chunk) noexcept override {
+  void run_chunk(MapChunk& chunk) override {
     std::size_t ended = 0;
     try {
       std::apply(
@@ -5233,7 +5328,7 @@ template <class Value, class F, class... Views> class MapWork final : public Map
                          input.begin_of(chunk.index, this->first(chunk))...);
           },
           inputs_->views);
-    } catch (...) {
+    } catch (const platform::ForcedUnwind&) { throw; } catch (...) {
       // An iterator threw, so the rest of the chunk cannot be reached.
       const std::exception_ptr error = std::current_exception();
       this->abandon_rest(chunk, ended, &error);
