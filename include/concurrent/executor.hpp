@@ -359,6 +359,9 @@ using Clock = std::chrono::steady_clock;
 
 inline constexpr Clock::time_point kForever = Clock::time_point::max();
 
+/// Where counters begin that only grow. Tests put a number here behind which they soon wrap.
+inline constexpr std::uint64_t kFirstCount = 0;
+
 /// A hint to the core that this thread spins.
 inline void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
@@ -431,7 +434,7 @@ struct ForcedUnwind {};
 #endif
 
 /// How often this process has forked, counted in the child by the handlers that `at_fork` installs.
-CONCURRENT_VISIBLE inline constinit Atomic<std::uint64_t> fork_count = 0;
+CONCURRENT_VISIBLE inline constinit Atomic<std::uint64_t> fork_count = kFirstCount;
 
 /// Installs handlers around fork(): locks before, unlocks after it in both processes.
 CONCURRENT_PER_OBJECT inline void at_fork([[maybe_unused]] void (*lock)(),
@@ -2050,6 +2053,8 @@ class alignas(kCacheLine) WorkDeque {
 
   static constexpr std::size_t kFirstCapacity = 256;  // picked; at least one batch (section 11)
 
+  static constexpr auto kFirst = static_cast<std::int64_t>(platform::kFirstCount);
+
   static std::int64_t to_signed(std::size_t count) noexcept {
     return static_cast<std::int64_t>(count);
   }
@@ -2132,13 +2137,13 @@ class alignas(kCacheLine) WorkDeque {
   }
 
   const bool has_barrier_;
-  platform::Atomic<std::int64_t> bottom_ = 0;       // written by the owner
-  platform::Atomic<std::int64_t> split_ = 0;        // written under the lock
+  platform::Atomic<std::int64_t> bottom_ = kFirst;  // written by the owner
+  platform::Atomic<std::int64_t> split_ = kFirst;   // written under the lock
   std::unique_ptr<Slot[]> slots_;                   // a ring: written by the owner, under the lock
   std::size_t mask_ = kFirstCapacity - 1;           // the same: capacity - 1
-  std::int64_t limit_ = to_signed(kFirstCapacity);  // the owner's: there is room below it
-  alignas(kCacheLine) platform::Atomic<std::int64_t> top_ = 0;  // written under the lock
-  platform::Atomic<std::int64_t> public_end_ = 0;               // the same
+  std::int64_t limit_ = kFirst + to_signed(kFirstCapacity);  // the owner's: there is room below it
+  alignas(kCacheLine) platform::Atomic<std::int64_t> top_ = kFirst;  // written under the lock
+  platform::Atomic<std::int64_t> public_end_ = kFirst;               // the same
   platform::Atomic<bool> is_locked_ = false;
 };
 
@@ -2184,9 +2189,10 @@ class InjectionQueue {
     const std::size_t needed = size() + count;
     if (needed <= ring_.size()) return;
     std::vector<Task*> larger(std::bit_ceil(std::max(needed, kFirstCapacity)));
-    for (std::size_t i = 0; i < size(); ++i) larger[i] = ring_[(first_ + i) & (ring_.size() - 1)];
+    for (std::size_t at = first_; at != first_ + size(); ++at) {
+      larger[at & (larger.size() - 1)] = ring_[at & (ring_.size() - 1)];
+    }
     ring_.swap(larger);
-    first_ = 0;
   }
 
   /// Call reserve() before.
@@ -2215,7 +2221,7 @@ class InjectionQueue {
   static constexpr std::size_t kFirstCapacity = 256;  // picked
 
   std::vector<Task*> ring_;  // its size is zero or a power of two
-  std::size_t first_ = 0;    // unwrapped index of the oldest
+  std::size_t first_ = static_cast<std::size_t>(platform::kFirstCount);  // index of the oldest
   platform::Atomic<std::size_t> size_ = 0;
 };
 
@@ -2367,15 +2373,17 @@ class ProducerQueue {
   platform::Atomic<int> references_ = 2;
   platform::Atomic<Segment*> spare_ = nullptr;
 
-  alignas(kCacheLine) platform::Atomic<std::uint64_t> tail_ = 0;  // written by the producer
-  platform::Atomic<bool> is_inside_ = false;                      // the same
-  Segment* tail_segment_;                                         // the producer's
-  std::size_t room_ = kSlots;                                     // the same
+  // The producer's:
+  alignas(kCacheLine) platform::Atomic<std::uint64_t> tail_ = platform::kFirstCount;
+  platform::Atomic<bool> is_inside_ = false;
+  Segment* tail_segment_;
+  std::size_t room_ = kSlots;
 
+  // Used under the lock:
   alignas(kCacheLine) platform::Atomic<bool> is_locked_ = false;
-  platform::Atomic<std::uint64_t> head_ = 0;  // written under the lock
-  Segment* head_segment_;                     // under the lock
-  std::size_t head_index_ = 0;  // the same: kSlots where the next segment may not exist
+  platform::Atomic<std::uint64_t> head_ = platform::kFirstCount;
+  Segment* head_segment_;
+  std::size_t head_index_ = 0;  // kSlots where the next segment may not exist
 };
 
 /// The queues of one thread. Trivial, as NodeCache; its end hangs on what find() makes.
@@ -2609,8 +2617,9 @@ struct Worker {
   const bool is_spare;
   WorkDeque deque;
   Parker parker;
-  std::uint64_t random;                      // the worker's: where it begins to steal
-  std::uint32_t turns = 0;                   // the worker's: tasks taken
+  std::uint64_t random;  // the worker's: where it begins to steal
+  // The worker's: tasks taken.
+  std::uint32_t turns = static_cast<std::uint32_t>(platform::kFirstCount);
   int next_producer = 0;                     // the worker's: whose queue it looks into first
   bool is_searching = false;                 // the worker's: counted so in IdleWorkers
   const std::byte* stack_reserve = nullptr;  // the worker's: below this the stack is short
@@ -4845,7 +4854,7 @@ class MapBase {
   platform::Atomic<std::size_t> awaited_ = 0;     // the element that is waited for, plus one
   platform::Atomic<std::size_t> enough_ = 0;      // open chunks at which whole waiters are woken
   platform::Atomic<std::uint32_t> whole_waiters_ = 0;
-  platform::Atomic<std::uint32_t> event_ = 0;
+  platform::Atomic<std::uint32_t> event_ = static_cast<std::uint32_t>(platform::kFirstCount);
   alignas(kCacheLine) platform::Atomic<std::size_t> open_chunks_ = 0;
 };
 

@@ -10,7 +10,13 @@
 
 #if !CONCURRENT_TESTS_SANITIZED
 
+#if defined(__linux__)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
@@ -28,6 +34,7 @@
 #include "support/catch.hpp"
 #include "support/counted.hpp"
 #include "support/gate.hpp"
+#include "support/threads.hpp"
 
 using concurrent::Future;
 using concurrent::ThreadPoolExecutor;
@@ -50,6 +57,14 @@ std::atomic<unsigned> process_count = 0;
 std::atomic<bool> is_counting = false;
 std::atomic<long> live_allocations = 0;
 
+// Where the next allocation of this thread that is aligned to pages stops: on the way to it the library
+// holds the lock of its node memory.
+struct Stop {
+  Gate reached;
+  Gate goes_on;
+};
+thread_local Stop* stop = nullptr;
+
 bool is_to_fail() {
   if (allocations_left == 0) {
     has_failed = true;
@@ -62,6 +77,11 @@ bool is_to_fail() {
 
 void* allocate(std::size_t size, std::size_t alignment) {
   if (is_to_fail()) return nullptr;
+  if (alignment >= 4096 && stop != nullptr) {
+    Stop& here = *std::exchange(stop, nullptr);
+    here.reached.open();
+    here.goes_on.wait();
+  }
   if (is_counting.load(std::memory_order_relaxed)) live_allocations.fetch_add(1);
   if (size == 0) size = 1;
   if (alignment <= alignof(std::max_align_t)) return std::malloc(size);
@@ -152,6 +172,30 @@ struct alignas(128) BigCounted {
 };
 
 }  // namespace
+
+TEST_CASE("A constructor that runs out of memory leaves no thread, and nothing of its options",
+          "[oom]") {
+  Counts counts;
+  const int baseline = support::count_threads();
+  int failures = 0;
+  for (long successes = 0;; ++successes) {
+    REQUIRE(successes < 1000);
+    ThreadPoolExecutor::Options options;
+    options.max_workers = 2;
+    options.thread_name_prefix = std::string(100, 'x');
+    options.initializer = [big = BigCounted(counts)] {};
+    const Outcome outcome = call_short_of_memory(successes, [&] {
+      // In this order, for a parameter may be destroyed as late as behind the call.
+      ThreadPoolExecutor::Options passed = std::move(options);
+      const ThreadPoolExecutor pool(std::move(passed));
+    });
+    REQUIRE(counts.alive.load() == 0);
+    REQUIRE(support::count_threads() == baseline);
+    if (outcome == Outcome::threw) ++failures;
+    if (outcome == Outcome::not_reached) break;
+  }
+  REQUIRE(failures > 0);
+}
 
 TEST_CASE("The first submit() of a pool that runs out of memory schedules nothing", "[oom]") {
   Counts counts;
@@ -373,5 +417,43 @@ TEST_CASE("One in many allocations fails, in any thread: futures carry it, nothi
   REQUIRE(succeeded.load() + failed.load() == accepted.load());
   REQUIRE(counts.alive.load() == 0);
 }
+
+#if defined(__linux__)
+TEST_CASE("fork() waits until no other thread holds a lock that the child will need", "[oom]") {
+  if (!concurrent::detail::kRecycleNodes) return;  // then no lock is held in an allocation
+  // Of a size of node that nothing else here uses, so that memory for them is soon asked for.
+  struct Rare {
+    char bytes[330];
+  };
+  const auto allocate_some = [] {
+    std::vector<concurrent::Promise<Rare>> promises(1000);
+    return promises.size();
+  };
+  Stop here;
+  std::thread holder([&] {
+    stop = &here;
+    allocate_some();
+    stop = nullptr;
+    here.reached.open();  // should the assumption not hold, this does not hang
+  });
+  here.reached.wait();
+  // A fork that does not wait has happened by then.
+  std::thread helper([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    here.goes_on.open();
+  });
+  const ::pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(20);
+    ::_exit(allocate_some() == 1000 ? 7 : 8);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {}
+  helper.join();
+  holder.join();
+  REQUIRE(WIFEXITED(status));
+  REQUIRE(WEXITSTATUS(status) == 7);
+}
+#endif
 
 #endif

@@ -387,3 +387,51 @@ TEST_CASE("a submit in an atexit handler runs") {
   CHECK(support::run_child("child: a submit in an atexit handler") == 42);
 }
 #endif
+
+TEST_CASE(
+    "cancel() on a handle that is among the captures outlives the queue's entry and the handle",
+    "[mended]") {
+  // The captures hold the only handle. While they are destroyed, the worker drops the queue's entry:
+  // from then on nothing but cancel() itself keeps the task. What is used after its end is seen
+  // where nodes are not recycled, by AddressSanitizer.
+  ThreadPoolExecutor executor(1);
+  Gate gate;
+  const support::OpenAtExit opens(gate);
+  executor.post([&] { gate.wait(); });
+
+  struct DropsTheEntry {
+    DropsTheEntry(ThreadPoolExecutor& at, Gate& before) : executor(at), gate(before) {}
+    DropsTheEntry(const DropsTheEntry&) = delete;
+    DropsTheEntry& operator=(const DropsTheEntry&) = delete;
+    ~DropsTheEntry() {
+      const Future<void> behind = executor.submit([] {});
+      gate.open();
+      behind.wait();
+    }
+    ThreadPoolExecutor& executor;
+    Gate& gate;
+  };
+  auto self = std::make_shared<Future<void>>();
+  auto drops = std::make_shared<DropsTheEntry>(executor, gate);
+  Future<void>& handle = *self;
+  // Destroyed in either order: both are dead before cancel() goes on.
+  *self = executor.submit([self, drops] {});
+  self.reset();
+  drops.reset();
+  CHECK(handle.cancel());
+  CHECK(executor.submit([] { return 5; }).result() == 5);
+}
+
+TEST_CASE("the clock of as_completed starts at its call, not where the first future is asked for",
+          "[mended]") {
+  using namespace std::chrono_literals;
+  ThreadPoolExecutor executor(1);
+  Gate gate;
+  const support::OpenAtExit opens(gate);
+  const std::vector<Future<void>> futures = {executor.submit([&] { gate.wait(); })};
+  auto completed = concurrent::as_completed(futures, {.timeout = 6s});
+  const auto limit = std::chrono::steady_clock::now() + 6s;
+  while (std::chrono::steady_clock::now() < limit) std::this_thread::sleep_until(limit);
+  CHECK_THROWS_AS(*completed.begin(), concurrent::TimeoutError);
+  CHECK(std::chrono::steady_clock::now() - limit < 5s);
+}
