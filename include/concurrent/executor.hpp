@@ -195,8 +195,8 @@
 //     the pool's own tasks it detaches the threads instead: the last one deletes the Pool. Spares
 //     that have retired are woken like sleepers (3), and end.
 //
-// What may throw: submit, post and map, before anything is scheduled: bad_alloc (node, deque, ring
-// of the injection queue, slots of a map), system_error (no thread at all), ShutdownError,
+// What may throw: submit, post and map, before anything is scheduled: bad_alloc (node, deque,
+// segment of a queue, slots of a map), system_error (no thread at all), ShutdownError,
 // BrokenThreadPool, and what copies throw. Waits throw what their comments say. Inside the workers
 // nothing throws: a destructor of a callable, argument or result that does ends the process.
 // A task that ends its thread (pthread_exit, pthread_cancel) unwinds it: the tasks on that stack fail
@@ -983,7 +983,7 @@ namespace detail {
 inline constexpr std::size_t kNodeUnit = kCacheLine;
 inline constexpr std::size_t kNodeClasses = 8;         // nodes of 1..8 units are recycled
 inline constexpr std::size_t kMagazineSize = 64;       // measured: bench submit_get
-inline constexpr std::size_t kSlabSize = 64U << 10U;   // picked
+inline constexpr std::size_t kSlabSize = 1U << 20U;    // measured: bench pending
 inline constexpr std::size_t kHighWater = 96U << 20U;  // bytes free in the depot; picked
 
 // What a node holds while it is free.
@@ -2154,7 +2154,7 @@ class alignas(kCacheLine) WorkDeque {
 // [9] InjectionQueue and ProducerQueue: what comes from outside.                      needs 2, 7, 8
 // =================================================================================================
 //
-// InjectionQueue: a ring of pointers that grows, one for the pool. All of it is guarded by the
+// InjectionQueue: a list of segments, one for the pool. All of it is guarded by the
 // pool's mutex, but for has_tasks(). It keeps the order of all submits, which a pool of one worker
 // promises, and it is where threads are started from.
 //
@@ -2164,9 +2164,9 @@ class alignas(kCacheLine) WorkDeque {
 //
 //     head_                     tail_
 //      |                          |
-//      [ oldest | ...    | ] -> [ | newest |      ]         segments of kSlots, linked
+//      [ oldest | ...    | ] -> [ | newest |      ]         segments of pointers, linked
 //
-// I1 tail_, the slots behind it and tail_segment_ are the producer's. I2 head_ and the segments up
+// I1 tail_, the slots behind it and writer_ are the producer's. I2 head_, reader_ and the segments up
 // to it belong to who has the lock. I3 The queue lives as long as its pool or its thread; a thread
 // that ends leaves it to the next one. I4 A pool does not end while a submit is inside.
 //
@@ -2182,31 +2182,110 @@ class alignas(kCacheLine) WorkDeque {
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
 
+/// A piece of a queue.
+struct Segment {
+  static constexpr std::size_t kSlots = 1022;  // picked: with `next` and what malloc adds two pages
+
+  Task* slots[kSlots];
+  Segment* next = nullptr;
+};
+
+/// One that was emptied, for the writer to take: so a queue in use allocates nothing.
+using SpareSegment = platform::Atomic<Segment*>;
+
+/// The end of a list of segments where tasks are put in.
+class SegmentWriter {
+ public:
+  explicit SegmentWriter(Segment* first) noexcept : last_(first) {}
+
+  /// Makes room for `count` more tasks. @throws std::bad_alloc, and nothing has changed
+  void reserve(std::size_t count, SpareSegment& spare) {
+    if (count > Segment::kSlots - used_) extend(count - (Segment::kSlots - used_), spare);
+  }
+  /// Call reserve() before.
+  void push(Task& task) noexcept {
+    if (used_ == Segment::kSlots) {
+      last_ = last_->next;
+      used_ = 0;
+    }
+    last_->slots[used_++] = &task;
+  }
+  /// Undoes the last push().
+  void take_back() noexcept { --used_; }
+
+ private:
+  void extend(std::size_t count, SpareSegment& spare) {
+    for (Segment** link = &last_->next;; link = &(*link)->next) {
+      if (*link == nullptr) {
+        Segment* segment = spare.exchange(nullptr, std::memory_order_acquire);  // Q5: free
+        if (segment == nullptr) segment = new Segment;
+        segment->next = nullptr;
+        *link = segment;
+      }
+      if (count <= Segment::kSlots) return;
+      count -= Segment::kSlots;
+    }
+  }
+
+  Segment* last_;         // that has tasks; those behind it are reserved
+  std::size_t used_ = 0;  // its slots
+};
+
+/// The other end. It owns the segments.
+class SegmentReader {
+ public:
+  SegmentReader() : first_(new Segment) {}
+  SegmentReader(const SegmentReader&) = delete;
+  SegmentReader& operator=(const SegmentReader&) = delete;
+  ~SegmentReader() {
+    while (first_ != nullptr) { delete std::exchange(first_, first_->next); }
+  }
+
+  Segment* first() const noexcept { return first_; }
+
+  /// The task that stands `i` behind the oldest; less than a segment.
+  Task& peek(std::size_t i) const noexcept {
+    const std::size_t at = passed_ + i;
+    if (at < Segment::kSlots) return *first_->slots[at];
+    return *first_->next->slots[at - Segment::kSlots];
+  }
+  /// Drops the oldest `count`; less than a segment.
+  void drop(std::size_t count, SpareSegment& spare) noexcept {
+    passed_ += count;
+    if (passed_ <= Segment::kSlots) return;
+    passed_ -= Segment::kSlots;
+    Segment* const used = std::exchange(first_, first_->next);
+    delete spare.exchange(used, std::memory_order_acq_rel);  // Q5: to be written again
+  }
+
+ private:
+  Segment* first_;
+  std::size_t passed_ = 0;  // its slots; all of them where the next segment may not exist
+};
+
 class InjectionQueue {
  public:
+  /// @throws std::bad_alloc
+  InjectionQueue() : writer_(reader_.first()) {}
+  InjectionQueue(const InjectionQueue&) = delete;
+  InjectionQueue& operator=(const InjectionQueue&) = delete;
+  ~InjectionQueue() { delete spare_.load(std::memory_order_relaxed); }  // not shared any more
+
   /// Makes room for `count` more tasks. @throws std::bad_alloc, and nothing has changed
-  void reserve(std::size_t count) {
-    const std::size_t needed = size() + count;
-    if (needed <= ring_.size()) return;
-    std::vector<Task*> larger(std::bit_ceil(std::max(needed, kFirstCapacity)));
-    for (std::size_t at = first_; at != first_ + size(); ++at) {
-      larger[at & (larger.size() - 1)] = ring_[at & (ring_.size() - 1)];
-    }
-    ring_.swap(larger);
-  }
+  void reserve(std::size_t count) { writer_.reserve(count, spare_); }
 
   /// Call reserve() before.
   void push(Task& task) noexcept {
-    ring_[(first_ + size()) & (ring_.size() - 1)] = &task;
+    writer_.push(task);
     size_.store(size() + 1, std::memory_order_seq_cst);  // Q1, P1: one more, then look who sleeps
   }
 
-  /// The task that stands `i` behind the oldest.
-  Task& peek(std::size_t i) const noexcept { return *ring_[(first_ + i) & (ring_.size() - 1)]; }
+  /// The task that stands `i` behind the oldest; less than a segment.
+  Task& peek(std::size_t i) const noexcept { return reader_.peek(i); }
 
-  /// Drops the oldest `count`.
+  /// Drops the oldest `count`; less than a segment.
   void drop(std::size_t count) noexcept {
-    first_ += count;
+    reader_.drop(count, spare_);
     size_.store(size() - count, std::memory_order_seq_cst);  // Q1: fewer
   }
 
@@ -2218,10 +2297,9 @@ class InjectionQueue {
   }
 
  private:
-  static constexpr std::size_t kFirstCapacity = 256;  // picked
-
-  std::vector<Task*> ring_;  // its size is zero or a power of two
-  std::size_t first_ = static_cast<std::size_t>(platform::kFirstCount);  // index of the oldest
+  SegmentReader reader_;
+  SegmentWriter writer_;
+  SpareSegment spare_ = nullptr;
   platform::Atomic<std::size_t> size_ = 0;
 };
 
@@ -2230,10 +2308,7 @@ class ProducerQueue {
  public:
   /// @throws std::bad_alloc
   ProducerQueue(const void* pool, bool has_barrier)
-      : pool_(pool),
-        has_barrier_(has_barrier),
-        tail_segment_(new Segment),
-        head_segment_(tail_segment_) {}
+      : pool_(pool), has_barrier_(has_barrier), writer_(reader_.first()) {}
   ProducerQueue(const ProducerQueue&) = delete;
   ProducerQueue& operator=(const ProducerQueue&) = delete;
 
@@ -2250,9 +2325,8 @@ class ProducerQueue {
 
   /// @throws std::bad_alloc, and nothing has changed
   void push(Task& task) {
-    if (room_ == 0) extend();
-    tail_segment_->slots[kSlots - room_] = &task;
-    --room_;
+    writer_.reserve(1, spare_);
+    writer_.push(task);
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed) + 1;
     store_then_look(tail_, tail, has_barrier_);  // Q2, P1: there it is, then look who sleeps
   }
@@ -2266,7 +2340,7 @@ class ProducerQueue {
     while (!try_lock()) platform::yield();
     const bool is_there = size() != 0;
     if (is_there) {
-      ++room_;
+      writer_.take_back();
       // Relaxed: it shows less than before, and the lock keeps readers out.
       tail_.store(tail_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
     }
@@ -2309,19 +2383,10 @@ class ProducerQueue {
   // ---- under the lock ----
 
   /// The task that stands `i` behind the oldest; less than a segment.
-  Task& peek(std::size_t i) const noexcept {
-    const std::size_t at = head_index_ + i;
-    const Segment& segment = at < kSlots ? *head_segment_ : *head_segment_->next;
-    return *segment.slots[at % kSlots];
-  }
+  Task& peek(std::size_t i) const noexcept { return reader_.peek(i); }
   /// Drops the oldest `count`; less than a segment.
   void drop(std::size_t count) noexcept {
-    head_index_ += count;
-    if (head_index_ > kSlots) {
-      head_index_ -= kSlots;
-      Segment* const used = std::exchange(head_segment_, head_segment_->next);
-      delete spare_.exchange(used, std::memory_order_acq_rel);  // Q5: to be written again
-    }
+    reader_.drop(count, spare_);
     const std::uint64_t head = head_.load(std::memory_order_relaxed);
     head_.store(head + count, std::memory_order_release);  // Q3: they are gone
   }
@@ -2345,45 +2410,24 @@ class ProducerQueue {
   ProducerQueue* next_of_thread = nullptr;  // the producer's
 
  private:
-  static constexpr std::size_t kSlots = 1023;  // picked: with `next` two pages
-
-  struct Segment {
-    Task* slots[kSlots];
-    Segment* next = nullptr;
-  };
-
-  ~ProducerQueue() {
-    while (head_segment_ != nullptr) { delete std::exchange(head_segment_, head_segment_->next); }
-    delete spare_.load(std::memory_order_relaxed);  // not shared any more
-  }
-
-  void extend() {
-    Segment* segment = spare_.exchange(nullptr, std::memory_order_acquire);  // Q5: free
-    if (segment == nullptr) segment = new Segment;
-    segment->next = nullptr;
-    tail_segment_->next = segment;
-    tail_segment_ = segment;
-    room_ = kSlots;
-  }
+  ~ProducerQueue() { delete spare_.load(std::memory_order_relaxed); }  // not shared any more
 
   const void* const pool_;
   const bool has_barrier_;
   platform::Atomic<bool> has_owner_ = true;
   platform::Atomic<bool> is_closed_ = false;
   platform::Atomic<int> references_ = 2;
-  platform::Atomic<Segment*> spare_ = nullptr;
-
-  // The producer's:
-  alignas(kCacheLine) platform::Atomic<std::uint64_t> tail_ = platform::kFirstCount;
-  platform::Atomic<bool> is_inside_ = false;
-  Segment* tail_segment_;
-  std::size_t room_ = kSlots;
+  SpareSegment spare_ = nullptr;
 
   // Used under the lock:
   alignas(kCacheLine) platform::Atomic<bool> is_locked_ = false;
   platform::Atomic<std::uint64_t> head_ = platform::kFirstCount;
-  Segment* head_segment_;
-  std::size_t head_index_ = 0;  // kSlots where the next segment may not exist
+  SegmentReader reader_;
+
+  // The producer's:
+  alignas(kCacheLine) platform::Atomic<std::uint64_t> tail_ = platform::kFirstCount;
+  platform::Atomic<bool> is_inside_ = false;
+  SegmentWriter writer_;
 };
 
 /// The queues of one thread. Trivial, as NodeCache; its end hangs on what find() makes.

@@ -123,7 +123,7 @@ class SectionsTest(ScriptTest):
         self.check(book() + banner(4, "Late", "-"), 2, "not a banner")
 
     def test_reports_too_many_lines(self):
-        self.check(book(user=USER + "// more\n" * 6300), 1, "lines, more than 6300")
+        self.check(book(user=USER + "// more\n" * 6400), 1, "lines, more than 6400")
 
     def test_reports_other_characters_than_ascii(self):
         self.check(book(user=USER + "// \u00e9\n"), 1, "outside ASCII")
