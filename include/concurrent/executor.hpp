@@ -200,7 +200,7 @@
 // BrokenThreadPool, and what copies throw. Waits throw what their comments say. Inside the workers
 // nothing throws: a destructor of a callable, argument or result that does ends the process.
 // A task that ends its thread (pthread_exit, pthread_cancel) unwinds it: the tasks on that stack fail
-// (Task::Unwound), and another thread takes the worker's place (PoolThreads::replace).
+// (Task::fail_unwound), and another thread takes the worker's place (PoolThreads::replace).
 //
 // Tried and dropped, with the bench that decided: one injection queue under a mutex for all threads
 // (submit_get, producers), the deque of Chase and Lev, whose pop needs a read-modify-write (nested),
@@ -319,6 +319,15 @@
 #else
 #define CONCURRENT_VISIBLE
 #define CONCURRENT_PER_OBJECT
+#endif
+
+// What stays out of line, so that its callers stay small; and what is rarely called as well.
+#if defined(_MSC_VER)
+#define CONCURRENT_NOINLINE __declspec(noinline)
+#define CONCURRENT_COLD __declspec(noinline)
+#else
+#define CONCURRENT_NOINLINE __attribute__((noinline))
+#define CONCURRENT_COLD __attribute__((cold, noinline))
 #endif
 
 // The mutex of mingw's libstdc++ has no constexpr constructor.
@@ -636,9 +645,8 @@ inline const std::byte* stack_limit() noexcept {
 #endif
 }
 
-/// Bytes between this frame and `limit`; the largest number where the limit is not known.
+/// Bytes between this frame and `limit`, an address of its stack or null; zero if it is below that.
 inline std::size_t stack_left(const std::byte* limit) noexcept {
-  if (limit == nullptr) return std::numeric_limits<std::size_t>::max();
 #if defined(__GNUC__)
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
 #else
@@ -1171,7 +1179,7 @@ inline void prepare_thread_end() noexcept {
   node_cache.state = NodeCache::State::in_use;
 }
 
-inline void* allocate_node_slowly(std::size_t units) {
+CONCURRENT_COLD inline void* allocate_node_slowly(std::size_t units) {
   NodeCache& cache = node_cache;
   NodeCache::PerClass& nodes = cache.classes[units - 1];
   if (nodes.spare.head != nullptr) {
@@ -1187,7 +1195,7 @@ inline void* allocate_node_slowly(std::size_t units) {
   return node;
 }
 
-inline void free_node_slowly(FreeNode* node, std::size_t units) noexcept {
+CONCURRENT_COLD inline void free_node_slowly(FreeNode* node, std::size_t units) noexcept {
   NodeCache& cache = node_cache;
   NodeCache::PerClass& nodes = cache.classes[units - 1];
   if (cache.state == NodeCache::State::fresh) prepare_thread_end();
@@ -1530,27 +1538,21 @@ class Task {
  private:
   static constexpr std::uintptr_t kIsRunner = 1;  // a tag in owner_
 
-  // Finishes a task that is left by unwinding, which its operations do not do otherwise.
-  struct Unwound {
-    Unwound(Task& of, bool drops) noexcept : task(&of), drops_reference(drops) {}
-    Unwound(const Unwound&) = delete;
-    Unwound& operator=(const Unwound&) = delete;
-    ~Unwound() {
-      if (task == nullptr) return;
-      const std::exception_ptr error = std::make_exception_ptr(
-          BrokenPromise("the task ended its thread, by pthread_exit or pthread_cancel, before it "
-                        "returned: it has no result"));
-      task->finish(task->abandon(&error), drops_reference);
-    }
-    Task* task;
-    const bool drops_reference;
-  };
-
   std::uint64_t run(bool drops_reference) {
-    Unwound unwound(*this, drops_reference);
-    const std::uint64_t outcome = operations_->run(*this);
-    unwound.task = nullptr;
-    return outcome;
+    try {
+      return operations_->run(*this);
+    } catch (...) {
+      fail_unwound(drops_reference);
+      throw;
+    }
+  }
+
+  // Finishes a task that is left by unwinding, which its operations do not do otherwise.
+  CONCURRENT_COLD void fail_unwound(bool drops_reference) noexcept {
+    const std::exception_ptr error = std::make_exception_ptr(
+        BrokenPromise("the task ended its thread, by pthread_exit or pthread_cancel, before it "
+                      "returned: it has no result"));
+    finish(abandon(&error), drops_reference);
   }
 
   platform::Mutex& mutex() const noexcept {
@@ -1983,19 +1985,13 @@ class alignas(kCacheLine) WorkDeque {
   }
 
   /// The newest task, or null.
-  Task* pop() noexcept {
-    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed) - 1;
-    if (top_.load(std::memory_order_relaxed) > bottom) return nullptr;         // top_ only grows
-    store_then_look(bottom_, bottom, has_barrier_);                            // D2: O1
-    if (bottom >= split_.load(std::memory_order_seq_cst)) return get(bottom);  // D2: O2
-    return pop_public(bottom);
-  }
+  Task* pop() noexcept { return pop_at(bottom_.load(std::memory_order_relaxed) - 1); }
 
   /// Takes `task` out if it is the newest.
   bool pop_if_newest(const Task& task) noexcept {
     // What stands there in an empty deque was popped before, and may be any task that is no more.
-    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
-    return get(bottom - 1) == &task && pop() != nullptr;
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed) - 1;
+    return get(bottom) == &task && pop_at(bottom) != nullptr;
   }
 
   /// The oldest task, or null.
@@ -2101,8 +2097,16 @@ class alignas(kCacheLine) WorkDeque {
     }
   }
 
+  /// Takes the slot below bottom_, which is `bottom`.
+  Task* pop_at(std::int64_t bottom) noexcept {
+    if (top_.load(std::memory_order_relaxed) > bottom) return nullptr;         // top_ only grows
+    store_then_look(bottom_, bottom, has_barrier_);                            // D2: O1
+    if (bottom >= split_.load(std::memory_order_seq_cst)) return get(bottom);  // D2: O2
+    return pop_public(bottom);
+  }
+
   /// The owner has claimed slot `bottom`, and the split is behind it.
-  Task* pop_public(std::int64_t bottom) noexcept {
+  CONCURRENT_COLD Task* pop_public(std::int64_t bottom) noexcept {
     lock();
     const std::int64_t top = top_.load(std::memory_order_relaxed);
     Task* task = nullptr;
@@ -2118,7 +2122,7 @@ class alignas(kCacheLine) WorkDeque {
     return task;
   }
 
-  void make_room(std::int64_t needed) {
+  CONCURRENT_COLD void make_room(std::int64_t needed) {
     const std::int64_t top = top_.load(std::memory_order_acquire);  // D4: slots below are free
     if (needed - top > to_signed(mask_ + 1)) {
       const std::size_t capacity = std::bit_ceil(static_cast<std::size_t>(needed - top));
@@ -2214,7 +2218,7 @@ class SegmentWriter {
   void take_back() noexcept { --used_; }
 
  private:
-  void extend(std::size_t count, SpareSegment& spare) {
+  CONCURRENT_COLD void extend(std::size_t count, SpareSegment& spare) {
     for (Segment** link = &last_->next;; link = &(*link)->next) {
       if (*link == nullptr) {
         Segment* segment = spare.exchange(nullptr, std::memory_order_acquire);  // Q5: free
@@ -2759,6 +2763,7 @@ CONCURRENT_PER_OBJECT inline void begin_child() noexcept {
 /// Counts forks from here on. Thread-safe.
 CONCURRENT_PER_OBJECT inline void watch_forks() {
   // Relaxed: nothing is passed on.
+  if (forks_are_watched.load(std::memory_order_relaxed)) return;
   if (forks_are_watched.exchange(true, std::memory_order_relaxed)) return;
   platform::at_fork(&prepare_fork, &end_fork, &begin_child);
 }
@@ -2900,7 +2905,9 @@ class PoolState {
   /// The same for the one who has pushed into this queue.
   template <class Queue> void notify_behind(Queue& queue) noexcept {
     const bool all_are_there = base_workers_.load(std::memory_order_relaxed) == max_workers_;
-    if (all_are_there && idle_.are_none()) return;
+    if (!all_are_there || !idle_.are_none()) offer_and_notify(queue);
+  }
+  template <class Queue> CONCURRENT_COLD void offer_and_notify(Queue& queue) noexcept {
     queue.offer();
     notify();
   }
@@ -2994,12 +3001,12 @@ class PoolState {
   bool detached_ = false;      // guarded by mutex_
 
  private:
-  [[noreturn]] void throw_not_open(std::uint32_t state) const {
+  [[noreturn]] CONCURRENT_COLD void throw_not_open(std::uint32_t state) const {
     // The error was written before kBroken was set (M1) and does not change.
     if ((state & kBroken) != 0) std::rethrow_exception(broken_);
     throw ShutdownError("cannot schedule new futures after shutdown");
   }
-  [[noreturn]] static void throw_forked() {
+  [[noreturn]] CONCURRENT_COLD static void throw_forked() {
     throw BrokenExecutor(
         "this executor was made before fork(): its threads do not exist in this process; make a "
         "new executor here");
@@ -3434,10 +3441,8 @@ class Pool : public PoolThreads {
       WorkDeque& deque = this_worker()->deque;
       deque.push(task);
       notify_behind(deque);
-    } else if (ProducerQueue* const queue = this_producer()) {
-      submit_produced(*queue, task);
     } else {
-      submit_outside(1, [&](std::size_t) -> Task& { return task; });
+      submit_elsewhere(task);
     }
   }
 
@@ -3526,6 +3531,14 @@ class Pool : public PoolThreads {
   }
 
   // ---- submitting ----
+
+  CONCURRENT_NOINLINE void submit_elsewhere(Task& task) {
+    if (ProducerQueue* const queue = this_producer()) {
+      submit_produced(*queue, task);
+    } else {
+      submit_outside(1, [&](std::size_t) -> Task& { return task; });
+    }
+  }
 
   /// Touches nothing of the pool once the tasks are published and mutex_ is released: one of them
   /// may destroy the executor. So whom to wake is decided before.
@@ -3623,7 +3636,7 @@ inline void run_popped(Worker& worker, Task& task, bool has_handle_alone) {
 }
 
 inline bool has_stack_left(const Worker& worker) noexcept {
-  return worker.stack_reserve == nullptr || platform::stack_left(worker.stack_reserve) != 0;
+  return platform::stack_left(worker.stack_reserve) != 0;
 }
 
 /// The common case of adopt: the task is the newest of the calling worker, and its handle is the
@@ -3803,10 +3816,10 @@ class FutureBase {
     if (before != nullptr) before->release();
   }
 
-  [[noreturn]] static void throw_cancelled() {
+  [[noreturn]] CONCURRENT_COLD static void throw_cancelled() {
     throw CancelledError("the future was cancelled before its task began; it has no result");
   }
-  [[noreturn]] static void throw_taken() {
+  [[noreturn]] CONCURRENT_COLD static void throw_taken() {
     throw InvalidStateError(
         "the result was already taken, by get() or result() on an rvalue; share it by calling "
         "result() on an lvalue");
@@ -3828,6 +3841,9 @@ class FutureBase {
 
   /// @throws TimeoutError, and as wait()
   void await(Timeout timeout) const {
+    if (task_ == nullptr || !task_->is_done()) await_slowly(timeout);
+  }
+  CONCURRENT_COLD void await_slowly(Timeout timeout) const {
     if (task().is_done()) return;
     if (wait_for_task(*task_, Deadline(timeout))) return;
     throw TimeoutError(
@@ -3837,8 +3853,11 @@ class FutureBase {
   /// Of a done task. @throws CancelledError, and what the task threw
   void rethrow_failure() const {
     const std::uint64_t state = task_->state();
+    if ((state & (Task::kCancelled | Task::kFailed)) != 0) rethrow_failure_of(state);
+  }
+  [[noreturn]] CONCURRENT_COLD void rethrow_failure_of(std::uint64_t state) const {
     if ((state & Task::kCancelled) != 0) throw_cancelled();
-    if ((state & Task::kFailed) != 0) std::rethrow_exception(error_of(*task_));
+    std::rethrow_exception(error_of(*task_));
   }
 
   Task* task_ = nullptr;
@@ -3991,6 +4010,7 @@ template <class R> class PromiseTask {
  public:
   /// With one reference. @throws std::bad_alloc
   static Task& make() {
+    watch_forks();  // there need not be an executor
     void* const memory = allocate_node<kSize, kAlignment>();
     return *::new (memory) Task(kOperations, nullptr, 1);
   }
@@ -6257,7 +6277,9 @@ inline ThreadPoolExecutor::ThreadPoolExecutor(std::integral auto max_workers)
 // =================================================================================================
 
 #undef CONCURRENT_ABI
+#undef CONCURRENT_COLD
 #undef CONCURRENT_CONSTINIT
+#undef CONCURRENT_NOINLINE
 #undef CONCURRENT_PER_OBJECT
 #undef CONCURRENT_RECYCLES_NODES
 #undef CONCURRENT_SANITIZED
