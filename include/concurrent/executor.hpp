@@ -111,7 +111,7 @@
 //     and only then does finish make a system call. Callbacks, and the entries of those who wait
 //     for several tasks, hang on the task and are run by finish (Task::add, run_continuations).
 //  7. The last reference destroys result and node (Task::release); the memory goes to the free
-//     chain of the thread that dropped it.
+//     nodes of the thread that dropped it.
 //
 // The state of a task is drawn in section 7, that of a chunk of a map in section 15. A worker is
 // starting (running its initializer), busy, searching, or asleep: section 10.
@@ -203,8 +203,11 @@
 // (Task::fail_unwound), and another thread takes the worker's place (PoolThreads::replace).
 //
 // Tried and dropped, with the bench that decided: one injection queue under a mutex for all threads
-// (submit_get, producers), the deque of Chase and Lev, whose pop needs a read-modify-write (nested),
-// and claiming, finishing and taking by read-modify-write in every join (nested, skynet).
+// (submit_get, producers); the deque of Chase and Lev, whose pop needs a read-modify-write (nested);
+// claiming, finishing and taking by read-modify-write in every join (nested, skynet); free nodes that
+// name the next one (detached); a queue that is copied when it grows (pending); searchers that all
+// spin for as long as the first (idle); prefetching the tasks of a batch, and a pause behind a producer
+// that the worker is faster than (submit_get: either slows the producer down).
 //
 // Sections: foundations 1-7 (configuration, platform, errors, time, processors, node memory, task),
 // queues 8-10 (work deque, injection queue, parking), machine 11 (pool), surface 12-16 (Future,
@@ -261,6 +264,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -456,6 +460,14 @@ CONCURRENT_PER_OBJECT inline void at_fork([[maybe_unused]] void (*lock)(),
 
 /// The Worker that the calling thread is, or null. Set and cleared by the worker itself.
 CONCURRENT_VISIBLE inline thread_local constinit void* this_worker = nullptr;
+
+/// Asks for pages as large as can be under a block of memory that is aligned to them.
+inline void prefer_large_pages([[maybe_unused]] void* memory,
+                               [[maybe_unused]] std::size_t size) noexcept {
+#if defined(__linux__)
+  ::madvise(memory, size, MADV_HUGEPAGE);
+#endif
+}
 
 // ---- one-sided barriers ----------------------------------------------------------------------------
 //
@@ -970,37 +982,78 @@ inline int usable_cpus() {
 }  // namespace concurrent::inline CONCURRENT_ABI
 
 // =================================================================================================
-// [6] Node memory: thread-local magazines over a shared depot.                        needs 1, 2, 3
+// [6] Node memory: thread-local stacks over a shared depot.                           needs 1, 2, 3
 // =================================================================================================
 //
 // A task is made on one thread and freed on another, which general allocators do worst. Here a
-// thread takes nodes from a chain of its own and frees them onto a chain of its own; only whole
-// chains of kMagazineSize (magazines) pass through the depot, one lock each. Nodes are carved from
-// slabs that belong to no pool, for futures may outlive theirs.
+// thread takes nodes from a stack of its own and frees them onto a stack of its own; nodes pass
+// through the depot many at a time (magazines), one lock for all of them. They are carved from slabs
+// that belong to no pool, for futures may outlive theirs.
 //
-//   thread A:  current, spare  <--magazine--  Depot  <--magazine--  current, spare  :thread B
-//                                               | carves
-//                                              slabs
+//   thread A:  stack  <--magazine--  Depot  <--magazine--  stack  :thread B
+//                                      | carves
+//                                    slabs
 //
-// I1 A free node is on exactly one chain. I2 A node's slab is the one at its address rounded down.
-// I3 Chains of a thread are touched by that thread alone; the depot is guarded by its mutex (leaf).
+// I1 A free node is in exactly one stack or magazine. I2 A node's slab is the one at its address
+// rounded down. I3 The stacks of a thread are touched by that thread alone; the depot is guarded by
+// its mutex (leaf).
 
 namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
 
 inline constexpr std::size_t kNodeUnit = kCacheLine;
 inline constexpr std::size_t kNodeClasses = 8;         // nodes of 1..8 units are recycled
-inline constexpr std::size_t kMagazineSize = 64;       // measured: bench submit_get
-inline constexpr std::size_t kSlabSize = 1U << 20U;    // measured: bench pending
+inline constexpr std::size_t kSlabSize = 2U << 20U;    // a large page of x86 and ARM
 inline constexpr std::size_t kHighWater = 96U << 20U;  // bytes free in the depot; picked
 
-// What a node holds while it is free.
-struct FreeNode {
-  FreeNode* next;           // in its magazine
-  FreeNode* next_magazine;  // in the depot, where it heads a magazine
-  std::size_t count;        // nodes from here to the end of its magazine, where it heads one
+// Some free nodes, in one of them. The cache lines of free nodes are with the thread that used them
+// last; were each to name the next, whoever takes them would wait for one after the other. Here it
+// waits twice for all, and no node but these is touched:
+//
+//     magazine --> kGroups nodes --> kOthers nodes each
+struct Magazine {
+  static constexpr std::size_t kGroups = 6;
+  static constexpr std::size_t kOthers = 8;
+  static constexpr std::size_t kMost = 1 + kGroups * (1 + kOthers);
+
+  struct Group {
+    void* others[kOthers];
+  };
+
+  Magazine* next;  // on its shelf
+  std::size_t count;
+  Group* groups[kGroups];
+
+  static Magazine& pack(void* const* nodes, std::size_t count) noexcept {
+    auto* const magazine = ::new (nodes[0]) Magazine{nullptr, count, {}};
+    std::size_t at = 1;
+    for (Group*& group : magazine->groups) {
+      if (at == count) break;
+      group = ::new (nodes[at++]) Group;
+      for (void*& other : group->others) {
+        if (at == count) break;
+        other = nodes[at++];
+      }
+    }
+    return *magazine;
+  }
+
+  /// Writes the addresses of all its nodes; returns how many.
+  std::size_t unpack(void** nodes) noexcept {
+    nodes[0] = this;
+    std::size_t at = 1;
+    for (Group* const group : groups) {
+      if (at == count) break;
+      nodes[at++] = group;
+      for (void* const other : group->others) {
+        if (at == count) break;
+        nodes[at++] = other;
+      }
+    }
+    return count;
+  }
 };
-static_assert(sizeof(FreeNode) <= kNodeUnit);
+static_assert(sizeof(Magazine) <= kNodeUnit && sizeof(Magazine::Group) <= kNodeUnit);
 
 struct Slab {
   Slab* next;
@@ -1009,34 +1062,36 @@ struct Slab {
 };
 static_assert(sizeof(Slab) <= kNodeUnit);
 
-inline Slab* slab_of(FreeNode* node) noexcept {
+inline Slab& slab_of(void* node) noexcept {
   const auto address = reinterpret_cast<std::uintptr_t>(node);
-  return reinterpret_cast<Slab*>(reinterpret_cast<std::byte*>(node) - address % kSlabSize);
+  return *reinterpret_cast<Slab*>(static_cast<std::byte*>(node) - address % kSlabSize);
 }
 
 // Free nodes that no thread holds, by class. All members are guarded by mutex_.
 class Depot {
  public:
-  /// A magazine of nodes of `units` units; it may be short of kMagazineSize.
-  /// @throws std::bad_alloc, and nothing has changed
-  FreeNode* take(std::size_t units) {
-    const platform::ShortLock lock(mutex_);
-    Shelf& shelf = shelves_[units - 1];
-    if (shelf.magazines == nullptr) return carve(shelf, units);
-    FreeNode* const magazine = shelf.magazines;
-    shelf.magazines = magazine->next_magazine;
-    shelf.free_nodes -= magazine->count;
-    return magazine;
+  /// Writes the addresses of at least one and at most Magazine::kMost nodes of `units` units; returns
+  /// how many. @throws std::bad_alloc, and nothing has changed
+  std::size_t take(std::size_t units, void** nodes) {
+    Magazine* magazine = nullptr;
+    {
+      const platform::ShortLock lock(mutex_);
+      Shelf& shelf = shelves_[units - 1];
+      if (shelf.magazines == nullptr) return carve(shelf, units, nodes);
+      magazine = take_from(shelf);
+    }
+    return magazine->unpack(nodes);
   }
 
-  /// Gives back a magazine; above the high-water mark, memory goes back to the system.
-  void give(FreeNode* magazine, std::size_t units) noexcept {
+  /// Gives nodes back, at most Magazine::kMost; above the high-water mark, memory goes back to the
+  /// system.
+  void give(std::size_t units, void* const* nodes, std::size_t count) noexcept {
+    if (count == 0) return;
+    Magazine& magazine = Magazine::pack(nodes, count);
     const platform::ShortLock lock(mutex_);
     Shelf& shelf = shelves_[units - 1];
-    magazine->next_magazine = shelf.magazines;
-    shelf.magazines = magazine;
-    shelf.free_nodes += magazine->count;
-    shelf.given += magazine->count;
+    put_onto(shelf, magazine);
+    shelf.given += count;
     if (shelf.free_nodes * units * kNodeUnit < kHighWater || shelf.given < shelf.stuck) return;
     trim(shelf);
     // Not again before as many were given as could not be freed: so it stays cheap per node.
@@ -1054,44 +1109,68 @@ class Depot {
 
  private:
   struct Shelf {
-    FreeNode* magazines = nullptr;
+    Magazine* magazines = nullptr;
     std::size_t free_nodes = 0;
     std::size_t stuck = 0;  // free nodes that the last trim had to leave
     std::size_t given = 0;  // nodes given since then
     Slab* slabs = nullptr;  // the first is the one being carved
   };
 
-  static FreeNode* carve(Shelf& shelf, std::size_t units) {
+  static void put_onto(Shelf& shelf, Magazine& magazine) noexcept {
+    magazine.next = std::exchange(shelf.magazines, &magazine);
+    shelf.free_nodes += magazine.count;
+  }
+  static Magazine* take_from(Shelf& shelf) noexcept {
+    Magazine* const magazine = std::exchange(shelf.magazines, shelf.magazines->next);
+    shelf.free_nodes -= magazine->count;
+    return magazine;
+  }
+
+  static std::size_t carve(Shelf& shelf, std::size_t units, void** nodes) {
     const std::size_t node_size = units * kNodeUnit;
     const std::size_t capacity = (kSlabSize - kNodeUnit) / node_size;
     if (shelf.slabs == nullptr || shelf.slabs->carved == capacity) {
       void* const memory = ::operator new(kSlabSize, std::align_val_t{kSlabSize});
+      // A program that fills one slab will fill others. The first one grows page by page.
+      if (shelf.slabs != nullptr) platform::prefer_large_pages(memory, kSlabSize);
       shelf.slabs = ::new (memory) Slab{shelf.slabs, 0, 0};
     }
     Slab& slab = *shelf.slabs;
-    const std::size_t count = std::min(kMagazineSize, capacity - slab.carved);
-    std::byte* const first =
-        reinterpret_cast<std::byte*>(&slab) + kNodeUnit + slab.carved * node_size;
+    const std::size_t count = std::min(Magazine::kMost, capacity - slab.carved);
+    std::byte* at = reinterpret_cast<std::byte*>(&slab) + kNodeUnit + slab.carved * node_size;
     slab.carved += count;
-    FreeNode* chain = nullptr;
-    for (std::size_t i = count; i-- > 0;) {
-      chain = ::new (first + i * node_size) FreeNode{chain, nullptr, count - i};
-    }
-    return chain;
+    // The last is taken first.
+    for (std::size_t i = count; i-- > 0; at += node_size) nodes[i] = at;
+    return count;
   }
 
   static void trim(Shelf& shelf) noexcept {
     for (Slab* slab = shelf.slabs; slab != nullptr; slab = slab->next) slab->free = 0;
-    FreeNode* all = nullptr;
-    while (shelf.magazines != nullptr) {
-      FreeNode* node = std::exchange(shelf.magazines, shelf.magazines->next_magazine);
-      while (node != nullptr) {
-        FreeNode* const next = std::exchange(node->next, all);
-        ++slab_of(node)->free;
-        all = std::exchange(node, next);
-      }
+    void* nodes[2 * Magazine::kMost];
+    for (Magazine* magazine = shelf.magazines; magazine != nullptr; magazine = magazine->next) {
+      for (std::size_t i = magazine->unpack(nodes); i-- > 0;) ++slab_of(nodes[i]).free;
     }
-    refill(shelf, all);
+    // Those whose slabs stay go back onto the shelf.
+    Magazine* magazine = std::exchange(shelf.magazines, nullptr);
+    shelf.free_nodes = 0;
+    std::size_t kept = 0;
+    while (magazine != nullptr) {
+      Magazine* const next = magazine->next;
+      for (std::size_t i = magazine->unpack(nodes + kept), first = kept, at = 0; at < i; ++at) {
+        void* const node = nodes[first + at];
+        if (slab_of(node).free != slab_of(node).carved) nodes[kept++] = node;
+      }
+      magazine = next;
+      if (kept < Magazine::kMost && magazine != nullptr) continue;
+      const std::size_t count = std::min(kept, Magazine::kMost);
+      kept -= count;
+      if (count != 0) put_onto(shelf, Magazine::pack(nodes + kept, count));
+    }
+    if (kept != 0) put_onto(shelf, Magazine::pack(nodes, kept));
+    free_slabs(shelf);
+  }
+
+  static void free_slabs(Shelf& shelf) noexcept {
     Slab** link = &shelf.slabs;
     while (*link != nullptr) {
       Slab* const slab = *link;
@@ -1104,108 +1183,86 @@ class Depot {
     }
   }
 
-  // Puts the nodes of `all` whose slabs stay back on the shelf, in magazines.
-  static void refill(Shelf& shelf, FreeNode* all) noexcept {
-    shelf.free_nodes = 0;
-    FreeNode* magazine = nullptr;
-    std::size_t count = 0;
-    while (all != nullptr) {
-      FreeNode* const node = std::exchange(all, all->next);
-      const Slab& slab = *slab_of(node);
-      if (slab.free == slab.carved) continue;
-      node->next = magazine;
-      node->count = ++count;
-      ++shelf.free_nodes;
-      magazine = node;
-      if (count < kMagazineSize) continue;
-      node->next_magazine = std::exchange(shelf.magazines, node);
-      magazine = nullptr;
-      count = 0;
-    }
-    if (magazine != nullptr) magazine->next_magazine = std::exchange(shelf.magazines, magazine);
-  }
-
   platform::Mutex mutex_;
   Shelf shelves_[kNodeClasses];
 };
 
 CONCURRENT_VISIBLE inline CONCURRENT_CONSTINIT NeverDestroyed<Depot> depot;
 
-// The chains of one thread. Trivial, so that reaching it costs no guard; what must happen at the
-// thread's end hangs on `ThreadEnd`, which the slow path makes.
+// The free nodes of one thread, by class.
 struct NodeCache {
-  struct Chain {
-    FreeNode* head;
-    std::size_t count;
-  };
-  struct PerClass {
-    Chain current;
-    Chain spare;
-  };
-  enum class State : unsigned char { fresh, in_use, thread_has_ended };
+  struct Stack {
+    static constexpr std::size_t kMost = 2 * Magazine::kMost;
 
-  PerClass classes[kNodeClasses];
-  State state;
+    std::size_t count = 0;
+    std::size_t limit = 0;
+    void* nodes[kMost];
+  };
+
+  Stack stacks[kNodeClasses];
 
   /// Gives everything back to the depot.
   void flush() noexcept {
     for (std::size_t i = 0; i < kNodeClasses; ++i) {
-      for (Chain* chain : {&classes[i].current, &classes[i].spare}) {
-        if (chain->head != nullptr) give(*chain, i + 1);
-      }
+      while (stacks[i].count != 0) give(i + 1);
     }
   }
-
-  static void give(Chain& chain, std::size_t units) noexcept {
-    chain.head->count = chain.count;
-    depot.object.give(std::exchange(chain.head, nullptr), units);
-    chain.count = 0;
+  void give(std::size_t units) noexcept {
+    Stack& stack = stacks[units - 1];
+    const std::size_t count = std::min(stack.count, Magazine::kMost);
+    stack.count -= count;
+    depot.object.give(units, stack.nodes + stack.count, count);
   }
 };
 
-CONCURRENT_VISIBLE inline thread_local constinit NodeCache node_cache = {};
+// That of threads which have none yet, or none any more: always empty and always full.
+CONCURRENT_VISIBLE inline constinit NodeCache no_node_cache = {};
 
-// Makes sure that the calling thread's chains go back to the depot when it ends. Futures may still
-// be dropped by other thread_local destructors after that: they go past the cache.
-inline void prepare_thread_end() noexcept {
+CONCURRENT_VISIBLE inline thread_local constinit NodeCache* node_cache = &no_node_cache;
+CONCURRENT_VISIBLE inline thread_local constinit bool thread_nodes_have_ended = false;
+
+// That of the calling thread, made if need be, and given back when the thread ends. Null behind that,
+// for futures may still be dropped by other thread_local destructors, and where memory is short.
+inline NodeCache* this_node_cache() noexcept {
   struct ThreadEnd {
     ~ThreadEnd() {
-      node_cache.flush();
-      node_cache.state = NodeCache::State::thread_has_ended;
+      thread_nodes_have_ended = true;
+      NodeCache* const cache = std::exchange(node_cache, &no_node_cache);
+      cache->flush();
+      delete cache;
     }
   };
+  if (node_cache != &no_node_cache) return node_cache;
+  if (thread_nodes_have_ended) return nullptr;
+  auto* const cache = new (std::nothrow) NodeCache;
+  if (cache == nullptr) return nullptr;
+  for (NodeCache::Stack& stack : cache->stacks) stack.limit = NodeCache::Stack::kMost;
+  node_cache = cache;
   thread_local const ThreadEnd thread_end;
   static_cast<void>(thread_end);
-  node_cache.state = NodeCache::State::in_use;
+  return cache;
 }
 
 CONCURRENT_COLD inline void* allocate_node_slowly(std::size_t units) {
-  NodeCache& cache = node_cache;
-  NodeCache::PerClass& nodes = cache.classes[units - 1];
-  if (nodes.spare.head != nullptr) {
-    nodes.current = std::exchange(nodes.spare, NodeCache::Chain{});
-  } else {
-    FreeNode* const magazine = depot.object.take(units);
-    nodes.current = {magazine, magazine->count};
-    if (cache.state == NodeCache::State::fresh) prepare_thread_end();
+  if (NodeCache* const cache = this_node_cache()) {
+    NodeCache::Stack& stack = cache->stacks[units - 1];
+    stack.count = depot.object.take(units, stack.nodes);
+    return stack.nodes[--stack.count];
   }
-  FreeNode* const node = nodes.current.head;
-  nodes.current = {node->next, nodes.current.count - 1};
-  if (cache.state == NodeCache::State::thread_has_ended) cache.flush();
-  return node;
+  void* nodes[Magazine::kMost];
+  const std::size_t others = depot.object.take(units, nodes) - 1;
+  depot.object.give(units, nodes, others);
+  return nodes[others];
 }
 
-CONCURRENT_COLD inline void free_node_slowly(FreeNode* node, std::size_t units) noexcept {
-  NodeCache& cache = node_cache;
-  NodeCache::PerClass& nodes = cache.classes[units - 1];
-  if (cache.state == NodeCache::State::fresh) prepare_thread_end();
-  if (nodes.current.count >= kMagazineSize) {
-    if (nodes.spare.head != nullptr) NodeCache::give(nodes.spare, units);
-    nodes.spare = std::exchange(nodes.current, NodeCache::Chain{});
+CONCURRENT_COLD inline void free_node_slowly(void* node, std::size_t units) noexcept {
+  if (NodeCache* const cache = this_node_cache()) {
+    NodeCache::Stack& stack = cache->stacks[units - 1];
+    if (stack.count == stack.limit) cache->give(units);
+    stack.nodes[stack.count++] = node;
+  } else {
+    depot.object.give(units, &node, 1);
   }
-  node->next = nodes.current.head;
-  nodes.current = {node, nodes.current.count + 1};
-  if (cache.state == NodeCache::State::thread_has_ended) cache.flush();
 }
 
 constexpr bool is_recycled(std::size_t size, std::size_t alignment) noexcept {
@@ -1217,11 +1274,9 @@ constexpr bool is_recycled(std::size_t size, std::size_t alignment) noexcept {
 template <std::size_t size, std::size_t alignment> void* allocate_node() {
   if constexpr (is_recycled(size, alignment)) {
     constexpr std::size_t units = (size + kNodeUnit - 1) / kNodeUnit;
-    NodeCache::Chain& chain = node_cache.classes[units - 1].current;
-    FreeNode* const node = chain.head;
-    if (node == nullptr) return allocate_node_slowly(units);
-    chain = {node->next, chain.count - 1};
-    return node;
+    NodeCache::Stack& stack = node_cache->stacks[units - 1];
+    if (stack.count == 0) return allocate_node_slowly(units);
+    return stack.nodes[--stack.count];
   } else {
     return ::operator new(size, std::align_val_t{std::max(alignment, kNodeUnit)});
   }
@@ -1230,13 +1285,11 @@ template <std::size_t size, std::size_t alignment> void* allocate_node() {
 template <std::size_t size, std::size_t alignment> void free_node(void* memory) noexcept {
   if constexpr (is_recycled(size, alignment)) {
     constexpr std::size_t units = (size + kNodeUnit - 1) / kNodeUnit;
-    NodeCache& cache = node_cache;
-    NodeCache::Chain& chain = cache.classes[units - 1].current;
-    auto* const node = ::new (memory) FreeNode{chain.head, nullptr, 0};
-    if (chain.count >= kMagazineSize || cache.state != NodeCache::State::in_use) {
-      free_node_slowly(node, units);
+    NodeCache::Stack& stack = node_cache->stacks[units - 1];
+    if (stack.count == stack.limit) {
+      free_node_slowly(memory, units);
     } else {
-      chain = {node, chain.count + 1};
+      stack.nodes[stack.count++] = memory;
     }
   } else {
     ::operator delete(memory, std::align_val_t{std::max(alignment, kNodeUnit)});
@@ -1249,7 +1302,7 @@ template <std::size_t size, std::size_t alignment> void free_node(void* memory) 
 /// holds. Without it, memory is kept for the next tasks up to a high-water mark. Thread-safe.
 inline void release_memory() noexcept {
   if constexpr (detail::kRecycleNodes) {
-    detail::node_cache.flush();
+    detail::node_cache->flush();
     detail::depot.object.release();
   }
 }
@@ -1971,13 +2024,17 @@ class alignas(kCacheLine) WorkDeque {
     push_all(1, [&](std::size_t) -> Task& { return task; });
   }
 
-  /// Behind a push, where somebody searches or sleeps: orders the push before a second look at that,
-  /// and puts some tasks where a searcher finds them.
-  void offer() noexcept {
+  /// Orders the last push before a second look at who sleeps.
+  void order_push() noexcept {
     const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
     bottom_.exchange(bottom, std::memory_order_seq_cst);  // P1: as before, then look who sleeps
+  }
+
+  /// Puts some tasks where a searcher finds them, if there are none.
+  void offer() noexcept {
     // A hint: something is there already.
     if (public_end_.load(std::memory_order_relaxed) > top_.load(std::memory_order_relaxed)) return;
+    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
     lock();
     const std::int64_t split = split_.load(std::memory_order_relaxed);
     move_split(split + (bottom - split + 1) / 2);
@@ -2334,8 +2391,8 @@ class ProducerQueue {
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed) + 1;
     store_then_look(tail_, tail, has_barrier_);  // Q2, P1: there it is, then look who sleeps
   }
-  /// Behind a push, where somebody searches or sleeps: orders it before a second look at that.
-  void offer() noexcept {
+  /// Orders the last push before a second look at who sleeps.
+  void order_push() noexcept {
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
     tail_.exchange(tail, std::memory_order_seq_cst);  // P1: as before
   }
@@ -2506,9 +2563,9 @@ inline void prepare_producer_end() noexcept {
 //
 // With process_barrier() S1 is a release store and S2 relaxed, and the sleeper calls it between P1
 // and P2. The publisher then executes a full barrier somewhere: behind S1, and P2 sees the task; or
-// before S1, so before S2 too, and S2 sees the sleeper. That is enough to see that nobody sleeps or
-// searches. Who sees somebody stores again, now seq_cst (offer), and looks again: for a searcher
-// that finds another task calls no barrier.
+// before S1, so before S2 too, and S2 sees the sleeper. That is enough to see that nobody sleeps,
+// and so nobody can be woken. Who sees a sleeper stores again, now seq_cst (order_push), and looks
+// again: for a searcher that finds another task calls no barrier.
 //
 //   P1  counts_, queues: above
 //   P2  Parker::token_: unpark -> park   all that the waker did
@@ -2905,11 +2962,16 @@ class PoolState {
   /// The same for the one who has pushed into this queue.
   template <class Queue> void notify_behind(Queue& queue) noexcept {
     const bool all_are_there = base_workers_.load(std::memory_order_relaxed) == max_workers_;
-    if (!all_are_there || !idle_.are_none()) offer_and_notify(queue);
+    if (!all_are_there || !idle_.are_none()) notify_slowly(queue);
   }
-  template <class Queue> CONCURRENT_COLD void offer_and_notify(Queue& queue) noexcept {
-    queue.offer();
-    notify();
+  template <class Queue> CONCURRENT_COLD void notify_slowly(Queue& queue) noexcept {
+    // Where nobody can be woken or started, it does not matter who searches.
+    const bool all_are_there = base_workers_.load(std::memory_order_relaxed) == max_workers_;
+    if (!all_are_there || idle_.counts().sleeping != 0) {
+      queue.order_push();
+      notify();
+    }
+    if constexpr (std::is_same_v<Queue, WorkDeque>) queue.offer();
   }
 
   /// Between a change of state_ and a look into the queues: who has pushed without seeing the change
@@ -3173,9 +3235,11 @@ class PoolSearch : public PoolState {
     if (was_last_searcher && has_tasks()) notify();
   }
 
-  /// Looks into all queues for a while.
+  /// Looks into all queues for a while: the shorter, the more do so already, so that all of them
+  /// together spin little more than one.
   Task* search(Worker& worker) noexcept {
-    platform::Spinner spinner(platform::Spinner::kSleepAndWake);
+    const std::uint32_t searching = std::max<std::uint32_t>(idle_.counts().searching, 1);
+    platform::Spinner spinner(platform::Spinner::kSleepAndWake / searching);
     bool is_over = false;
     for (int round = 1;; ++round) {
       if (Task* const task = take_from_outside(worker, kBatch)) return task;
