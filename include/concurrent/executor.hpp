@@ -142,7 +142,7 @@
 //   Q2     ProducerQueue::push           ProducerQueue::size         the task and its slot
 //   Q3     ProducerQueue::drop           ProducerQueue::size         that what left is in a deque
 //   Q4     ProducerQueue::unlock         ProducerQueue::try_lock     the old end
-//   Q5     ProducerQueue::drop           ProducerQueue::extend       that the segment was read
+//   Q5     SegmentReader::drop           SegmentWriter::extend       that the segment was read
 //   Q6     ProducerQueue::leave          Pool::release               all uses by that submit
 //   Q7     leave_to_next                 ProducerQueue::adopt        the producer's end
 //   Q8     ProducerQueue::release        ProducerQueue::release      all uses, before the end
@@ -487,7 +487,7 @@ inline bool register_process_barrier() noexcept {
   return ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
-inline bool has_process_barrier() noexcept {
+CONCURRENT_COLD inline bool has_process_barrier() noexcept {
   static const bool has =
       std::getenv("CONCURRENT_NO_MEMBARRIER") == nullptr && register_process_barrier();
   return has;
@@ -603,7 +603,7 @@ class SignalsBlocked {
   SignalsBlocked() noexcept {}
   ~SignalsBlocked() {}
 #else
-  SignalsBlocked() noexcept {
+  CONCURRENT_COLD SignalsBlocked() noexcept {
     sigset_t blocked;
     sigfillset(&blocked);
     for (const int synchronous : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT}) {
@@ -620,21 +620,24 @@ class SignalsBlocked {
 
 /// Names the calling thread `prefix_number` for the debugger. Where names are short (Linux: 15
 /// bytes) the prefix is cut, at a character of UTF-8, and the number stays.
-inline void name_this_thread(const std::string& prefix, int number) {
+CONCURRENT_COLD inline void name_this_thread(const std::string& prefix, int number) {
 #if defined(__linux__) || defined(__APPLE__)
-  constexpr std::size_t longest = 15;
-  // Not "_" + ...: g++ 12 warns about that at -O3 (GCC bug 105651).
-  const std::string suffix = std::string(1, '_').append(std::to_string(number));
-  std::size_t length = std::min({prefix.size(), prefix.find('\0'), longest - suffix.size()});
-  const auto is_continuation = [&](std::size_t at) {
-    return at < prefix.size() && (static_cast<unsigned char>(prefix[at]) & 0xC0U) == 0x80U;
+  // Not by concatenating strings, which every translation unit would compile.
+  constexpr int size = 16;
+  char name[size];
+  const char* const text = prefix.c_str();
+  const auto is_continuation = [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U;
   };
-  while (length > 0 && is_continuation(length)) --length;
-  const std::string name = prefix.substr(0, length) + suffix;
+  const int longest = size - 1 - std::snprintf(nullptr, 0, "_%d", number);
+  int length = 0;
+  while (length < longest && text[length] != '\0') ++length;
+  while (length > 0 && is_continuation(text[length])) --length;
+  std::snprintf(name, size, "%.*s_%d", length, text, number);
 #if defined(__linux__)
-  pthread_setname_np(pthread_self(), name.c_str());
+  pthread_setname_np(pthread_self(), name);
 #else
-  pthread_setname_np(name.c_str());
+  pthread_setname_np(name);
 #endif
 #else
   static_cast<void>(prefix);
@@ -643,7 +646,7 @@ inline void name_this_thread(const std::string& prefix, int number) {
 }
 
 /// The lowest address of the calling thread's stack, or null where nobody tells.
-inline const std::byte* stack_limit() noexcept {
+CONCURRENT_COLD inline const std::byte* stack_limit() noexcept {
 #if defined(__linux__)
   pthread_attr_t attributes;
   if (pthread_getattr_np(pthread_self(), &attributes) != 0) return nullptr;
@@ -670,7 +673,7 @@ inline std::size_t stack_left(const std::byte* limit) noexcept {
 }
 
 /// CPUs in the calling thread's affinity mask; at least 1.
-inline int affinity_cpus() noexcept {
+CONCURRENT_COLD inline int affinity_cpus() noexcept {
 #if defined(__linux__)
   // The mask of a large machine does not fit in a cpu_set_t: try with more room until it does.
   for (std::size_t cpus = 1024; cpus <= (std::size_t{1} << 20U); cpus *= 2) {
@@ -746,7 +749,7 @@ struct HandlerSlot {
 CONCURRENT_VISIBLE inline CONCURRENT_CONSTINIT NeverDestroyed<HandlerSlot>
     unhandled_exception_handler;
 
-inline void print_unhandled_exception(const std::exception_ptr& error) noexcept {
+CONCURRENT_COLD inline void print_unhandled_exception(const std::exception_ptr& error) noexcept {
   try {
     std::rethrow_exception(error);
   } catch (const std::exception& exception) {
@@ -757,7 +760,7 @@ inline void print_unhandled_exception(const std::exception_ptr& error) noexcept 
 }
 
 /// Calls the handler in this thread, under no lock. A handler that throws ends the process.
-inline void report_unhandled_exception(const std::exception_ptr& error) noexcept {
+CONCURRENT_COLD inline void report_unhandled_exception(const std::exception_ptr& error) noexcept {
   const std::shared_ptr<UnhandledExceptionHandler> handler =
       unhandled_exception_handler.object.get();
   if (handler == nullptr) {
@@ -773,7 +776,7 @@ inline void report_unhandled_exception(const std::exception_ptr& error) noexcept
 /// where it happened. Returns the handler before it; an empty one is the default, which prints
 /// one line on stderr. If a handler throws, std::terminate is called. Thread-safe.
 /// @throws std::bad_alloc, and what copying the former handler throws; then it is still set
-inline std::function<void(std::exception_ptr)> set_unhandled_exception_handler(
+CONCURRENT_COLD inline std::function<void(std::exception_ptr)> set_unhandled_exception_handler(
     std::function<void(std::exception_ptr)> handler) {
   detail::HandlerSlot& slot = detail::unhandled_exception_handler.object;
   std::shared_ptr<detail::UnhandledExceptionHandler> next;
@@ -884,7 +887,7 @@ namespace concurrent::inline CONCURRENT_ABI {
 namespace detail {
 
 // The lines of a small file; none if it cannot be read.
-inline std::vector<std::string> read_lines(const std::string& path) {
+CONCURRENT_COLD inline std::vector<std::string> read_lines(const std::string& path) {
   std::vector<std::string> lines;
   std::FILE* const file = std::fopen(path.c_str(), "r");
   if (file == nullptr) return lines;
@@ -919,7 +922,7 @@ inline int cpus_of_quota(const std::string& quota, const std::string& period) {
 }
 
 // The quota that one control group sets itself. `version` is that of the hierarchy.
-inline int quota_of_group(const std::string& folder, int version) {
+CONCURRENT_COLD inline int quota_of_group(const std::string& folder, int version) {
   if (version == 2) {
     const std::string line = first_line(folder + "/cpu.max");  // "150000 100000" or "max 100000"
     const std::size_t space = line.find(' ');
@@ -931,7 +934,7 @@ inline int quota_of_group(const std::string& folder, int version) {
 }
 
 // The tightest quota from `group` up to the root of the hierarchy mounted at `mount`.
-inline int quota_of_path(const std::string& mount, std::string group, int version) {
+CONCURRENT_COLD inline int quota_of_path(const std::string& mount, std::string group, int version) {
   int tightest = quota_of_group(mount, version);
   while (group.size() > 1) {
     tightest = std::min(tightest, quota_of_group(mount + group, version));
@@ -949,7 +952,7 @@ inline bool names_cpu_controller(const std::string& controllers) {
 
 // CPUs that the control groups of this process grant; the largest int where they set no limit.
 // `root` is put before /proc and /sys, for tests on folders that look like a machine.
-inline int cgroup_cpus(const std::string& root) {
+CONCURRENT_COLD inline int cgroup_cpus(const std::string& root) {
   int tightest = std::numeric_limits<int>::max();
   for (const std::string& line : read_lines(root + "/proc/self/cgroup")) {
     // "0::/group" is version 2; "4:cpu,cpuacct:/group" is version 1.
@@ -1144,7 +1147,7 @@ class Depot {
     return count;
   }
 
-  static void trim(Shelf& shelf) noexcept {
+  CONCURRENT_COLD static void trim(Shelf& shelf) noexcept {
     for (Slab* slab = shelf.slabs; slab != nullptr; slab = slab->next) slab->free = 0;
     void* nodes[2 * Magazine::kMost];
     for (Magazine* magazine = shelf.magazines; magazine != nullptr; magazine = magazine->next) {
@@ -1202,7 +1205,7 @@ struct NodeCache {
   Stack stacks[kNodeClasses];
 
   /// Gives everything back to the depot.
-  void flush() noexcept {
+  CONCURRENT_COLD void flush() noexcept {
     for (std::size_t i = 0; i < kNodeClasses; ++i) {
       while (stacks[i].count != 0) give(i + 1);
     }
@@ -1497,7 +1500,7 @@ class Task {
 
   /// Publishes the outcome, wakes who waits and runs the continuations. Without a reference of the
   /// caller's to drop, the caller must have a handle.
-  void finish(std::uint64_t outcome, bool drops_reference) noexcept {
+  CONCURRENT_NOINLINE void finish(std::uint64_t outcome, bool drops_reference) noexcept {
     const std::uint64_t dropped = drops_reference ? kReference : 0;
     std::uint64_t word = word_.load(std::memory_order_relaxed);
     while ((word & (kWaiter | kContinuations)) == 0) {
@@ -1554,7 +1557,7 @@ class Task {
   }
 
   /// Sleeps until the task is done. False if the time limit passed first.
-  bool wait(Deadline deadline) noexcept {
+  CONCURRENT_NOINLINE bool wait(Deadline deadline) noexcept {
     if (deadline.only_tests()) return is_done();
     if (spin_until_done(platform::Spinner::kSleepAndWake, deadline.time())) return true;
     for (;;) {
@@ -1625,7 +1628,7 @@ class Task {
     continuation.next = continuation.previous = nullptr;
   }
 
-  void run_continuations() noexcept {
+  CONCURRENT_NOINLINE void run_continuations() noexcept {
     Continuation* callbacks = nullptr;
     Continuation** end = &callbacks;
     {
@@ -1675,7 +1678,7 @@ enum class Cancelled : unsigned char { now, before, too_late };
 
 /// Cancels a pending task. Unless too late, the task is done when this returns. The captures are
 /// destroyed here, under no lock. The caller holds a reference.
-inline Cancelled cancel_task(Task& task) noexcept {
+CONCURRENT_NOINLINE inline Cancelled cancel_task(Task& task) noexcept {
   if (task.try_begin_cancel()) {
     task.retain();  // the caller's handle may be among the captures
     const CancelFrame frame{&task, cancel_frames};
@@ -1691,7 +1694,7 @@ inline Cancelled cancel_task(Task& task) noexcept {
 }
 
 /// Ends a pending task with `error`. False if somebody else has claimed it.
-inline bool fail_task(Task& task, const std::exception_ptr& error) noexcept {
+CONCURRENT_COLD inline bool fail_task(Task& task, const std::exception_ptr& error) noexcept {
   if (!task.try_claim()) return false;
   task.finish(task.abandon(&error), false);
   return true;
@@ -2140,7 +2143,7 @@ class alignas(kCacheLine) WorkDeque {
   }
 
   /// A thief moves the split up, if the owner is not just popping there. Needs the lock.
-  void take_private() noexcept {
+  CONCURRENT_NOINLINE void take_private() noexcept {
     const std::int64_t split = split_.load(std::memory_order_relaxed);
     const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
     if (bottom <= split) return;
@@ -2397,7 +2400,7 @@ class ProducerQueue {
     tail_.exchange(tail, std::memory_order_seq_cst);  // P1: as before
   }
   /// Takes the newest task out again. False if a worker has it.
-  bool take_back() noexcept {
+  CONCURRENT_COLD bool take_back() noexcept {
     while (!try_lock()) platform::yield();
     const bool is_there = size() != 0;
     if (is_there) {
@@ -2744,7 +2747,7 @@ class WaitGraph {
 
   /// The waiter is about to sleep, without a limit, until `task` is done. Says whether a worker of
   /// the waiter's own pool runs it. @throws DeadlockError if the task waits for the waiter
-  Edge add(Worker& waiter, const Task& task) {
+  CONCURRENT_COLD Edge add(Worker& waiter, const Task& task) {
     const platform::Lock lock(mutex_);
     const Worker* const runner = runner_of(task);
     const Worker* at = runner;
@@ -2802,13 +2805,13 @@ inline void unlock_after_fork() noexcept {
 CONCURRENT_VISIBLE inline thread_local constinit int fork_depth = 0;
 CONCURRENT_PER_OBJECT inline constinit platform::Atomic<bool> forks_are_watched = false;
 
-CONCURRENT_PER_OBJECT inline void prepare_fork() noexcept {
+CONCURRENT_COLD CONCURRENT_PER_OBJECT inline void prepare_fork() noexcept {
   if (fork_depth++ == 0) each_global_mutex([](platform::Mutex& mutex) { mutex.lock(); });
 }
-CONCURRENT_PER_OBJECT inline void end_fork() noexcept {
+CONCURRENT_COLD CONCURRENT_PER_OBJECT inline void end_fork() noexcept {
   if (--fork_depth == 0) unlock_after_fork();
 }
-CONCURRENT_PER_OBJECT inline void begin_child() noexcept {
+CONCURRENT_COLD CONCURRENT_PER_OBJECT inline void begin_child() noexcept {
   if (--fork_depth != 0) return;
   unlock_after_fork();
   platform::this_worker = nullptr;  // in a task: its pool is a copy now
@@ -2818,7 +2821,7 @@ CONCURRENT_PER_OBJECT inline void begin_child() noexcept {
 }
 
 /// Counts forks from here on. Thread-safe.
-CONCURRENT_PER_OBJECT inline void watch_forks() {
+CONCURRENT_COLD CONCURRENT_PER_OBJECT inline void watch_forks() {
   // Relaxed: nothing is passed on.
   if (forks_are_watched.load(std::memory_order_relaxed)) return;
   if (forks_are_watched.exchange(true, std::memory_order_relaxed)) return;
@@ -2900,7 +2903,7 @@ class PoolState {
     // Relaxed: a new reference is made from one that the caller has.
     references_.fetch_add(1, std::memory_order_relaxed);
   }
-  void release() noexcept {
+  CONCURRENT_NOINLINE void release() noexcept {
     if (references_.load(std::memory_order_acquire) == 1 ||          // M3: the only one left
         references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {  // M3: the last of several
       // A submit whose task has led to this may still be looking whom to wake.
@@ -2917,11 +2920,12 @@ class PoolState {
   static constexpr std::uint32_t kSealed = 4;  // closed, and all accepted tasks can be seen
   static constexpr std::size_t kBatch = 64;    // measured: bench submit_get
 
-  PoolState(int max_workers, std::string thread_name_prefix, std::function<void()> initializer)
+  CONCURRENT_COLD PoolState(int max_workers, std::string thread_name_prefix,
+                            std::function<void()> initializer)
       : max_workers_(max_workers),
         thread_name_prefix_(std::move(thread_name_prefix)),
         initializer_(std::move(initializer)) {}
-  virtual ~PoolState() {
+  CONCURRENT_COLD virtual ~PoolState() {
     for (int i = 0; i < producers_.count(); ++i) producers_[i].close();
     { const platform::Lock lock(wait_graph.object.mutex()); }  // nobody follows a runner into here
     for (int i = 0; i < workers_.count(); ++i) delete &workers_[i];
@@ -2939,7 +2943,7 @@ class PoolState {
     return (state_.load(std::memory_order_seq_cst) & kSealed) != 0;  // M1: closed?
   }
 
-  bool has_tasks() const noexcept {
+  CONCURRENT_NOINLINE bool has_tasks() const noexcept {
     if (injection_.has_tasks()) return true;
     const int producers = producers_.count();
     for (int i = 0; i < producers; ++i) {
@@ -2953,7 +2957,7 @@ class PoolState {
   }
 
   /// After a task was published: wakes or starts a worker if nobody looks for work.
-  void notify() noexcept {
+  CONCURRENT_NOINLINE void notify() noexcept {
     const IdleWorkers::Counts idle = idle_.counts();
     if (idle.searching != 0) return;
     if (idle.sleeping != 0 && idle_.wake_one()) return;
@@ -2989,14 +2993,15 @@ class PoolState {
   }
 
   /// Takes every task out of every queue, and drops the queue's reference behind each(task).
-  template <class Each> void drain(Each each) noexcept {
+  CONCURRENT_COLD void drain(void (*each)(Task&, const std::exception_ptr&) noexcept,
+                             const std::exception_ptr& error) noexcept {
     while (Task* const task = take_oldest_injected()) {
-      each(*task);
+      each(*task, error);
       task->release();
     }
     for (int i = 0; i < producers_.count(); ++i) {
       while (Task* const task = take_oldest_of(producers_[i])) {
-        each(*task);
+        each(*task, error);
         task->release();
       }
     }
@@ -3008,7 +3013,7 @@ class PoolState {
           platform::yield();
           continue;
         }
-        each(*task);
+        each(*task, error);
         task->release();
       }
     }
@@ -3140,7 +3145,7 @@ class PoolSearch : public PoolState {
     }
   }
 
-  bool retire(Worker& worker) noexcept {
+  CONCURRENT_COLD bool retire(Worker& worker) noexcept {
     const platform::Lock lock(mutex_);
     if (!has_surplus()) return false;
     count(present_, -1);
@@ -3150,7 +3155,7 @@ class PoolSearch : public PoolState {
 
   /// From outside, or the oldest of its own: so that a worker that always has newer tasks, its own,
   /// does not leave the others behind for ever.
-  Task* take_fairly(Worker& worker) noexcept {
+  CONCURRENT_NOINLINE Task* take_fairly(Worker& worker) noexcept {
     const bool own_first = worker.turns / kFairnessTurn % 2 == 0;
     if (own_first) {
       if (Task* const task = worker.deque.pop_oldest()) return task;
@@ -3161,14 +3166,14 @@ class PoolSearch : public PoolState {
 
   /// The oldest task of a queue for those from outside, and behind it a batch for the worker's own
   /// deque, where others can steal it. With a batch that deque must be empty.
-  Task* take_from_outside(Worker& worker, std::size_t limit) noexcept {
+  CONCURRENT_NOINLINE Task* take_from_outside(Worker& worker, std::size_t limit) noexcept {
     const bool injected_first = worker.turns % 2 == 0;  // so that neither starves the other
     Task* task = injected_first ? take_injected(worker, limit) : take_produced(worker, limit);
     if (task != nullptr) return task;
     return injected_first ? take_produced(worker, limit) : take_injected(worker, limit);
   }
 
-  Task* take_produced(Worker& worker, std::size_t limit) noexcept {
+  CONCURRENT_NOINLINE Task* take_produced(Worker& worker, std::size_t limit) noexcept {
     const int count = producers_.count();
     for (int i = 0; i < count; ++i) {
       if (worker.next_producer >= count) worker.next_producer = 0;
@@ -3202,7 +3207,7 @@ class PoolSearch : public PoolState {
     queue.drop(count);
   }
 
-  Task* take_injected(Worker& worker, std::size_t limit) noexcept {
+  CONCURRENT_NOINLINE Task* take_injected(Worker& worker, std::size_t limit) noexcept {
     // Not a lock: a submit that holds it is about to be done, and the caller looks again.
     if (!injection_.has_tasks() || !mutex_.try_lock()) return nullptr;
     Task* task = nullptr;
@@ -3257,7 +3262,7 @@ class PoolSearch : public PoolState {
     }
   }
 
-  Task* steal(Worker& thief, bool by_force) noexcept {
+  CONCURRENT_NOINLINE Task* steal(Worker& thief, bool by_force) noexcept {
     // xorshift64: where to begin, so that thieves do not all run to the same victim.
     thief.random ^= thief.random << 13U;
     thief.random ^= thief.random >> 7U;
@@ -3274,7 +3279,7 @@ class PoolSearch : public PoolState {
   }
 
   /// For a searcher of a closed pool: true if it may end, and then it is no searcher any more.
-  bool may_leave(Worker& worker) noexcept {
+  CONCURRENT_COLD bool may_leave(Worker& worker) noexcept {
     if (has_tasks()) return false;
     idle_.end_search();
     worker.is_searching = false;
@@ -3286,7 +3291,7 @@ class PoolSearch : public PoolState {
   }
 
   /// From searching to asleep to searching.
-  void sleep(Worker& worker) noexcept {
+  CONCURRENT_NOINLINE void sleep(Worker& worker) noexcept {
     idle_.begin_sleep(worker.parker);
     wait_for_pushes();
     const bool stays_awake = has_tasks() || is_sealed();
@@ -3301,7 +3306,7 @@ class PoolThreads : public PoolSearch {
 
   /// Starts workers while there are more tasks than idle workers. If one cannot start, those that
   /// are there will do it. Needs mutex_.
-  void start_workers(std::size_t tasks) noexcept {
+  CONCURRENT_COLD void start_workers(std::size_t tasks) noexcept {
     while (base_workers_.load(std::memory_order_relaxed) < max_workers_ &&
            tasks > starting_ + idle_.counts().total()) {
       try {
@@ -3340,7 +3345,7 @@ class PoolThreads : public PoolSearch {
     }
   }
 
-  void admit_spares() override {
+  CONCURRENT_COLD void admit_spares() override {
     for (;;) {
       const int startable = max_workers_ - base_workers_.load(std::memory_order_relaxed);
       const int awake =
@@ -3355,7 +3360,7 @@ class PoolThreads : public PoolSearch {
     }
   }
 
-  void grow() noexcept override {
+  CONCURRENT_COLD void grow() noexcept override {
     const platform::Lock lock(mutex_);
     // Relaxed: written under the mutex.
     if ((state_.load(std::memory_order_relaxed) & kBroken) != 0) return;
@@ -3420,7 +3425,7 @@ class PoolThreads : public PoolSearch {
   }
 
   /// A worker ends. One that has retired takes its place: it has to end too.
-  void count_out(Worker& worker) noexcept {
+  CONCURRENT_COLD void count_out(Worker& worker) noexcept {
     const platform::Lock lock(mutex_);
     if (worker.is_spare) {
       --spares_;
@@ -3432,7 +3437,7 @@ class PoolThreads : public PoolSearch {
   }
 
   /// The address below which a wait does not run another task on top of this stack.
-  static const std::byte* stack_reserve() noexcept {
+  CONCURRENT_COLD static const std::byte* stack_reserve() noexcept {
     constexpr std::size_t most = 256U << 10U;  // picked
     const std::byte* const limit = platform::stack_limit();
     if (limit == nullptr) return nullptr;
@@ -3483,7 +3488,8 @@ class PoolThreads : public PoolSearch {
       }
     }
     wait_for_pushes();
-    drain([&](Task& task) { fail_task(task, error); });
+    drain([](Task& task, const std::exception_ptr& cause) noexcept { fail_task(task, cause); },
+          error);
   }
 };
 
@@ -3491,7 +3497,8 @@ class PoolThreads : public PoolSearch {
 class Pool : public PoolThreads {
  public:
   /// With one reference, the executor's. Starts no thread.
-  Pool(int max_workers, std::string thread_name_prefix, std::function<void()> initializer)
+  CONCURRENT_COLD Pool(int max_workers, std::string thread_name_prefix,
+                       std::function<void()> initializer)
       : PoolThreads(max_workers, std::move(thread_name_prefix), std::move(initializer)) {
     watch_forks();
   }
@@ -3524,7 +3531,7 @@ class Pool : public PoolThreads {
 
   // ---- shutdown: see the essay ----
 
-  void begin_shutdown(bool cancels) noexcept {
+  CONCURRENT_COLD void begin_shutdown(bool cancels) noexcept {
     {
       const platform::Lock lock(mutex_);
       state_.fetch_or(kClosed, std::memory_order_seq_cst);  // M1: closed
@@ -3532,13 +3539,13 @@ class Pool : public PoolThreads {
     wait_for_pushes();
     state_.fetch_or(kSealed, std::memory_order_seq_cst);  // M1: and all that was accepted is seen
     if (cancels) {
-      drain([](Task& task) { cancel_task(task); });
+      drain([](Task& task, const std::exception_ptr&) noexcept { cancel_task(task); }, nullptr);
     }
     while (idle_.wake_one()) {}
   }
 
   /// Waits until all workers have ended. May be called by several threads.
-  void join() noexcept {
+  CONCURRENT_COLD void join() noexcept {
     const platform::Lock lock(join_mutex_);
     // Only a worker that has not ended starts another one, and its index is then below count().
     for (int i = 0; i < workers_.count(); ++i) {
@@ -3553,7 +3560,7 @@ class Pool : public PoolThreads {
   }
 
   /// Leaves the workers to themselves: the last one to end destroys the pool.
-  void detach() noexcept {
+  CONCURRENT_COLD void detach() noexcept {
     const platform::Lock join_lock(join_mutex_);
     const platform::Lock lock(mutex_);
     detached_ = true;
@@ -3565,7 +3572,7 @@ class Pool : public PoolThreads {
   // ---- waits of workers that cannot adopt ----
 
   /// @throws DeadlockError, if `is_required` and no spare can start
-  void begin_blocking(bool is_required) {
+  CONCURRENT_COLD void begin_blocking(bool is_required) {
     const platform::Lock lock(mutex_);
     count(blocked_, 1);
     try {
@@ -3577,7 +3584,7 @@ class Pool : public PoolThreads {
     }
   }
 
-  void end_blocking() noexcept {
+  CONCURRENT_COLD void end_blocking() noexcept {
     const platform::Lock lock(mutex_);
     count(blocked_, -1);
   }
@@ -3585,7 +3592,7 @@ class Pool : public PoolThreads {
  private:
   ~Pool() override = default;
 
-  [[noreturn]] static void throw_no_spare() {
+  [[noreturn]] CONCURRENT_COLD static void throw_no_spare() {
     struct NoSpare : DeadlockError, std::nested_exception {
       using DeadlockError::DeadlockError;
     };
@@ -3609,7 +3616,7 @@ class Pool : public PoolThreads {
   template <class At> void submit_outside(std::size_t count, At at) {
     Parker* sleeper = nullptr;
     {
-      const platform::Lock lock(mutex_);
+      const platform::ShortLock lock(mutex_);
       require_open();
       injection_.reserve(count);
       if (workers_.count() == 0)
@@ -3628,6 +3635,10 @@ class Pool : public PoolThreads {
   ProducerQueue* this_producer() {
     ThreadProducers& mine = thread_producers;
     if (mine.queue != nullptr && mine.queue->belongs_to(this)) return mine.queue;
+    return find_producer(mine);
+  }
+  /// The same for a thread that has not just used it.
+  CONCURRENT_NOINLINE ProducerQueue* find_producer(ThreadProducers& mine) {
     if (!uses_producers_.load(std::memory_order_relaxed) || mine.thread_has_ended) return nullptr;
     if (ProducerQueue* const queue = mine.find(this)) return queue;
     prepare_producer_end();
@@ -3749,7 +3760,7 @@ inline void sleep_until_done(Worker& worker, Task& task, bool stack_is_short) {
 
 /// Waits for one task: the only way to do so. False if the time limit passed first.
 /// @throws DeadlockError
-inline bool wait_for_task(Task& task, Deadline deadline) {
+CONCURRENT_NOINLINE inline bool wait_for_task(Task& task, Deadline deadline) {
   if (task.is_done()) return true;
   if (deadline.only_tests()) return false;
   Worker* const worker = this_worker();
@@ -5206,7 +5217,7 @@ template <class Value> class MapState : public MapBase, public MapView<Value> {
     return result_of<Value>(handle);
   }
 
-  [[noreturn]] static void throw_cancelled() {
+  [[noreturn]] CONCURRENT_COLD static void throw_cancelled() {
     throw CancelledError("this element of the map was cancelled before it began");
   }
 
@@ -6181,7 +6192,7 @@ class ThreadPoolExecutor {
 
   /// shutdown(); in one of its own tasks shutdown({.wait = false}), and then the workers finish the
   /// queue and end by themselves.
-  ~ThreadPoolExecutor() {
+  CONCURRENT_COLD ~ThreadPoolExecutor() {
     if (pool_->is_forked_copy()) return;  // its threads do not exist here, so it stays as it is
     pool_->begin_shutdown(false);
     if (pool_->runs_this_thread()) {
@@ -6292,11 +6303,13 @@ class ThreadPoolExecutor {
     return max_workers;
   }
 
-  static std::string prefix_or_default(std::string prefix) {
+  CONCURRENT_COLD static std::string prefix_or_default(std::string prefix) {
     if (!prefix.empty()) return prefix;
     // Relaxed: only the number matters.
     const std::uint64_t number = detail::executor_count.fetch_add(1, std::memory_order_relaxed);
-    return std::string("Executor-").append(std::to_string(number));
+    char name[32];
+    std::snprintf(name, sizeof(name), "Executor-%llu", static_cast<unsigned long long>(number));
+    return name;
   }
 
   /// Makes a task and gives it to the pool.
@@ -6318,7 +6331,7 @@ class ThreadPoolExecutor {
 
 inline ThreadPoolExecutor::ThreadPoolExecutor() : ThreadPoolExecutor(Options()) {}
 
-inline ThreadPoolExecutor::ThreadPoolExecutor(Options options)
+CONCURRENT_COLD inline ThreadPoolExecutor::ThreadPoolExecutor(Options options)
     : pool_(new detail::Pool(checked(options.max_workers),
                              prefix_or_default(std::move(options.thread_name_prefix)),
                              std::move(options.initializer))) {}
