@@ -79,6 +79,43 @@ def run(command, environment):
     return ended, seconds, max(0.0, busy - own) / (seconds * (os.cpu_count() or 1))
 
 
+def has_fallback(workload):
+    """Whether the library has another mode here, and that can matter."""
+    return sys.platform == "linux" and workload != "compile"
+
+
+def as_fallback(row):
+    """A row of this library as one of another peer, which stands for the other mode."""
+    return {**row, **{key: row[key].replace(f"/{results.BASE}", f"/{results.FALLBACK}", 1)
+                      for key in ("name", "run_name")}}
+
+
+def measure(arguments, workload, is_fallback, machine):
+    """Runs one program: how it ended, its seconds, the share of others, and its JSON."""
+    folder = arguments.out.parent / "raw"
+    folder.mkdir(parents=True, exist_ok=True)
+    out = folder / f"{workload}{'_fallback' if is_fallback else ''}.json"
+    out.unlink(missing_ok=True)
+    environment = {"BENCH_DIVIDE": "10" if arguments.quick else "1"}
+    repetitions = 3 if arguments.quick or workload in ("idle", "pending") else 7
+    if workload == "compile":
+        command = [sys.executable, ROOT / "bench/workloads/compile.py", "--out", out,
+                   "--rounds", str(2 if arguments.quick else 9),
+                   "--compiler", machine["compiler_path"]]
+    else:
+        # Interleaved, so that a slow minute of the machine hits all peers.
+        command = [arguments.build / "bench" / f"bench_{workload}",
+                   f"--benchmark_repetitions={repetitions}", "--benchmark_min_time=0.01",
+                   "--benchmark_enable_random_interleaving=true",
+                   "--benchmark_display_aggregates_only=true",
+                   f"--benchmark_out={out}", "--benchmark_out_format=json"]
+    if is_fallback:
+        command.append(f"--benchmark_filter=/{results.BASE}/")
+        environment["CONCURRENT_NO_MEMBARRIER"] = "1"
+    ended, seconds, foreign = run(command, environment)
+    return ended, seconds, foreign, json.loads(out.read_text()) if ended == 0 else None
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("build", type=pathlib.Path)
@@ -89,38 +126,23 @@ def main():
 
     whole = {"machine": machine(arguments.build), "quick": arguments.quick, "programs": {},
              "benchmarks": []}
-    folder = arguments.out.parent / "raw"
-    folder.mkdir(parents=True, exist_ok=True)
     failed = []
     for workload in arguments.workloads or results.PROGRAMS:
-        out = folder / f"{workload}.json"
-        out.unlink(missing_ok=True)
-        repetitions = 3 if arguments.quick or workload in ("idle", "pending") else 7
-        if workload == "compile":
-            command = [sys.executable, ROOT / "bench/workloads/compile.py", "--out", out,
-                       "--rounds", str(2 if arguments.quick else 9),
-                       "--compiler", whole["machine"]["compiler_path"]]
-        else:
-            # Interleaved, so that a slow minute of the machine hits all peers.
-            command = [arguments.build / "bench" / f"bench_{workload}",
-                       f"--benchmark_repetitions={repetitions}", "--benchmark_min_time=0.01",
-                       "--benchmark_enable_random_interleaving=true",
-                       "--benchmark_display_aggregates_only=true",
-                       f"--benchmark_out={out}", "--benchmark_out_format=json"]
-        print(f"\n== {workload}", flush=True)
-        ended, seconds, foreign = run(command, {"BENCH_DIVIDE": "10" if arguments.quick else "1"})
-        if ended != 0:
-            failed.append(f"{workload}: {ended}")
-            continue
-        result = json.loads(out.read_text())
-        context = result["context"]
-        whole["programs"][workload] = {
-            "seconds": round(seconds, 1), "foreign": round(foreign, 3),
-            **{key: context[key] for key in ("line_transfer_ns", "arithmetic_step_ns",
-                                             "peers_not_installed") if key in context}}
-        whole["benchmarks"] += [row for row in result["benchmarks"]
-                                if row.get("aggregate_name") == "median"]
-        arguments.out.write_text(json.dumps(whole, indent=1) + "\n")
+        for is_fallback in (False, True) if has_fallback(workload) else (False,):
+            print(f"\n== {workload}{' without membarrier' if is_fallback else ''}", flush=True)
+            ended, seconds, foreign, result = measure(arguments, workload, is_fallback, whole["machine"])
+            if ended != 0:
+                failed.append(f"{workload}: {ended}")
+                continue
+            rows = [row for row in result["benchmarks"] if row.get("aggregate_name") == "median"]
+            whole["benchmarks"] += map(as_fallback, rows) if is_fallback else rows
+            if not is_fallback:
+                context = result["context"]
+                whole["programs"][workload] = {
+                    "seconds": round(seconds, 1), "foreign": round(foreign, 3),
+                    **{key: context[key] for key in ("line_transfer_ns", "arithmetic_step_ns",
+                                                     "peers_not_installed") if key in context}}
+            arguments.out.write_text(json.dumps(whole, indent=1) + "\n")
     if failed:
         sys.exit("failed: " + ", ".join(failed))
 

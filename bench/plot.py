@@ -37,13 +37,14 @@ PANELS = [
 ]
 COLUMNS = 4
 WIDE = 20  # Where the figures differ more, the axis is logarithmic.
-COLOURS = {results.BASE: "#1f6fb4", "serial": "#d9d9d9"}
+COLOURS = {results.BASE: "#1f6fb4", "serial": "#d9d9d9", "futex": "#d9d9d9"}
 OTHERS = "#9aa5b1"
 
 
 def select(rows, workload, figure, wanted):
     """The rows of the panel: what matches in every parameter that it has."""
-    some = [row for row in rows if row.workload == workload and figure in row.figures]
+    some = [row for row in rows if row.workload == workload and figure in row.figures and
+            row.peer != results.FALLBACK]
     return [row for row in some
             if all(row.parameters.get(key, value) == value for key, value in wanted.items())]
 

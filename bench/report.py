@@ -76,7 +76,9 @@ def main():
         "`bench/workloads` says what is timed and what is fair.", "",
         "Medians of 7 (pending and idle: 3; compile: the best of 9), one peer interleaved with the others. In "
         f"brackets: times the figure of `{results.BASE}` in the same run. Where peers got fewer tasks, "
-        "figures are per task. Figures count when the line transfer is at most 60 ns and `foreign`, "
+        "figures are per task. "
+        f"`{results.FALLBACK}` is the same library with CONCURRENT_NO_MEMBARRIER=1, run behind the others: the "
+        "mode for systems without that call. Figures count when the line transfer is at most 60 ns and `foreign`, "
         "what other processes took of the machine, is small; ratios count always.", ""]
     if whole["quick"]:
         lines += ["**Made with --quick: a tenth of the tasks, 3 repetitions. These figures do not "

@@ -4,11 +4,12 @@
 import json
 
 BASE = "concurrent"
+FALLBACK = "concurrent_fallback"  # the same where the system has no membarrier
 
 # The order in which they are run and shown.
 PROGRAMS = ["submit_get", "detached", "producers", "round_trip", "nested", "skynet", "nqueens",
             "burst", "pending", "idle", "lifecycle", "oversubscribed", "compile"]
-PEERS = [BASE, "serial", "textbook", "tbb", "asio", "eigen", "openmp", "std_par"]
+PEERS = [BASE, FALLBACK, "serial", "futex", "textbook", "tbb", "asio", "eigen", "openmp", "std_par"]
 
 # What Google Benchmark itself puts into a row; all else are the workload's own figures.
 FIXED = set("""name family_index per_family_instance_index run_name run_type repetitions threads

@@ -6,7 +6,7 @@
 // them it keeps its own core busy for `silence_us` microseconds, so that the workers find nothing
 // to do; 0 is hot. busy:1 has one more busy thread on each core, which competes with both sides.
 // Fair: the peer gives the result through its own handle and chooses itself how long its workers
-// look for work before they sleep (idle shows what that costs).
+// look for work before they sleep (idle shows what that costs). futex is no pool but the floor.
 // Timed: each submit with its get. Not timed: the silence, the pool, and the first trips. The time
 // of an iteration, silence and all, means nothing.
 #include <algorithm>
@@ -19,7 +19,69 @@
 #include "support/bench.hpp"
 #include "support/system.hpp"
 
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace {
+
+#if defined(__linux__)
+// What no pool can beat whose worker sleeps: one thread that sleeps on a bare word and answers, and
+// a caller that wakes it and spins until it has. There is no task.
+class Futex {
+ public:
+  static constexpr const char* kName = "futex";
+  static constexpr bool kHasWorkers = false;
+
+  explicit Futex(int /*workers*/) {}
+  ~Futex() {
+    ask(kEnd);
+    thread_.join();
+  }
+  Futex(const Futex&) = delete;
+  Futex& operator=(const Futex&) = delete;
+
+  class Pending {
+   public:
+    explicit Pending(Futex& futex) : futex_(futex) {}
+    int get() {
+      const unsigned asked = futex_.asked_.load(std::memory_order_relaxed);
+      while (futex_.answered_.load(std::memory_order_acquire) != asked) {}
+      return 0;
+    }
+
+   private:
+    Futex& futex_;
+  };
+
+  template <class F> Pending submit(F /*task*/) {
+    ask(asked_.load(std::memory_order_relaxed) % (kEnd - 1) + 1);
+    return Pending(*this);
+  }
+
+ private:
+  static constexpr unsigned kEnd = ~0U;
+
+  void ask(unsigned number) {
+    asked_.store(number, std::memory_order_release);
+    ::syscall(SYS_futex, &asked_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  }
+  void answer() {
+    for (unsigned seen = 0; seen != kEnd;) {
+      ::syscall(SYS_futex, &asked_, FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
+      seen = asked_.load(std::memory_order_acquire);
+      answered_.store(seen, std::memory_order_release);
+    }
+  }
+
+  alignas(64) std::atomic<unsigned> asked_ = 0;
+  alignas(64) std::atomic<unsigned> answered_ = 0;
+  std::thread thread_{[this] { answer(); }};
+};
+static_assert(bench::Submits<Futex>);
+#endif
 
 // Threads that do nothing but take their core's time, one on each core.
 class BusyCores {
@@ -89,7 +151,7 @@ void bench::add_benches() {
                          {50, false, scaled(1'000)}, {200, false, scaled(400)},
                          {1000, false, scaled(90)},  {0, true, scaled(1'000)}};
   for (const Trips& trips : kinds) {
-    for_each_peer([&trips]<class P>() {
+    const auto add_trips = [&trips]<class P>() {
       if constexpr (Submits<P>) {
         Trips some = trips;
         if (starts_thread_per_task<P>()) some.most = std::min(some.most, 500);
@@ -97,6 +159,10 @@ void bench::add_benches() {
             "round_trip", {{"silence_us", trips.silence_us}, {"busy", trips.is_busy}}, {2},
             [some](benchmark::State& state, int workers) { round_trip<P>(state, some, workers); });
       }
-    });
+    };
+    for_each_peer(add_trips);
+#if defined(__linux__)
+    add_trips.template operator()<Futex>();
+#endif
   }
 }
