@@ -206,8 +206,8 @@
 // (submit_get, producers); the deque of Chase and Lev, whose pop needs a read-modify-write (nested);
 // claiming, finishing and taking by read-modify-write in every join (nested, skynet); free nodes that
 // name the next one (detached); a queue that is copied when it grows (pending); searchers that all
-// spin for as long as the first (idle); prefetching the tasks of a batch, and a pause behind a producer
-// that the worker is faster than (submit_get: either slows the producer down).
+// spin for as long as the first (idle); asking for the lines of tasks where the worker keeps up, and a
+// pause behind a producer's heels (submit_get: either slows the producer down).
 //
 // Sections: foundations 1-7 (configuration, platform, errors, time, processors, node memory, task),
 // queues 8-10 (work deque, injection queue, parking), machine 11 (pool), surface 12-16 (Future,
@@ -387,6 +387,19 @@ inline void pause() noexcept {
 }
 
 inline void yield() noexcept { std::this_thread::yield(); }
+
+/// Asks for the cache line at `address`, which is about to be written and may be another core's.
+inline void prefetch_to_write(const void* address) noexcept {
+#if defined(__x86_64__)
+  // The builtin asks for a line to read where -march does not promise this instruction; where it is
+  // missing it does nothing.
+  __asm__ __volatile__("prefetchw (%0)" : : "r"(address));
+#elif defined(__GNUC__)
+  __builtin_prefetch(address, 1);
+#else
+  static_cast<void>(address);
+#endif
+}
 
 /// Paces a thread that looks for something again and again before it sleeps: for about as long as a
 /// sleep and a wake-up may cost, so that it costs twice the best choice at most. Where others want
@@ -2054,6 +2067,12 @@ class alignas(kCacheLine) WorkDeque {
     return get(bottom) == &task && pop_at(bottom) != nullptr;
   }
 
+  /// Asks for the cache line of the task that is to be popped after `between` others.
+  void prefetch(std::int64_t between) const noexcept {
+    const std::int64_t at = bottom_.load(std::memory_order_relaxed) - 1 - between;
+    if (at >= top_.load(std::memory_order_relaxed)) platform::prefetch_to_write(get(at));
+  }
+
   /// The oldest task, or null.
   Task* pop_oldest() noexcept {
     if (size() == 0) return nullptr;
@@ -2730,6 +2749,7 @@ struct Worker {
   std::uint32_t turns = static_cast<std::uint32_t>(platform::kFirstCount);
   int next_producer = 0;                     // the worker's: whose queue it looks into first
   bool is_searching = false;                 // the worker's: counted so in IdleWorkers
+  bool is_behind = false;                    // the worker's: see move_batch
   const std::byte* stack_reserve = nullptr;  // the worker's: below this the stack is short
   const Task* awaited = nullptr;             // it sleeps until that is done; see WaitGraph
   Worker* next_retired = nullptr;            // guarded by the pool's mutex_
@@ -3092,7 +3112,10 @@ class PoolSearch : public PoolState {
       if (++worker.turns % kFairnessTurn == 0) {
         if (Task* const task = take_fairly(worker)) return task;
       }
-      if (Task* const task = worker.deque.pop()) return task;
+      if (Task* const task = worker.deque.pop()) {
+        if (worker.is_behind) worker.deque.prefetch(kPrefetchAhead - 1);
+        return task;
+      }
       if (Task* const task = take_from_outside(worker, kBatch)) return task;
       idle_.begin_search();
       worker.is_searching = true;
@@ -3131,6 +3154,7 @@ class PoolSearch : public PoolState {
 
  private:
   static constexpr std::uint32_t kFairnessTurn = 61;  // picked, prime: see take_fairly
+  static constexpr std::int64_t kPrefetchAhead = 3;   // picked: bench detached
   static constexpr int kForceRound = 30;              // picked: some microseconds
 
   /// Between two tasks: sleeps while more workers are awake than may be.
@@ -3196,7 +3220,9 @@ class PoolSearch : public PoolState {
   }
 
   /// Drops `count` tasks from a queue, all but the first one of them into the worker's deque. Does
-  /// not throw: that is empty, and its ring has room for a batch.
+  /// not throw: that is empty, and its ring has room for a batch. The tasks' lines are still with the
+  /// thread that made them, so a worker that is behind asks for them some tasks ahead. One that keeps
+  /// up does not: it would run at the producer's heels, and each push would wait for its looks.
   template <class Queue>
   static void move_batch(Worker& worker, Queue& queue, std::size_t count) noexcept {
     // Into the deque before they leave the queue: has_tasks() and drain() look in that order, so
@@ -3204,6 +3230,8 @@ class PoolSearch : public PoolState {
     if (count > 1) {
       worker.deque.push_all(count - 1, [&](std::size_t i) -> Task& { return queue.peek(i + 1); });
     }
+    worker.is_behind = count >= kBatch / 2;
+    for (std::int64_t i = 0; worker.is_behind && i < kPrefetchAhead; ++i) worker.deque.prefetch(i);
     queue.drop(count);
   }
 
