@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <future>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -239,14 +240,25 @@ TEST_CASE("A failed future throws the same exception every time, with its type a
 TEST_CASE("A final state is final: nothing that is called on a done future changes it",
           "[future]") {
   FuturesInEachState futures;
+  const std::vector<Future<int>> all{futures.finished, futures.failed, futures.cancelled};
   for (int i = 0; i < 3; ++i) {
-    futures.finished.cancel();
-    futures.failed.cancel();
-    futures.cancelled.cancel();
-    REQUIRE_FALSE(futures.finished.request_stop());
-    REQUIRE_FALSE(futures.failed.request_stop());
-    futures.finished.wait();
+    REQUIRE_FALSE(futures.finished.cancel());
+    REQUIRE_FALSE(futures.failed.cancel());
+    REQUIRE(futures.cancelled.cancel());
+    int calls = 0;
+    for (const Future<int>& future : all) {
+      REQUIRE_FALSE(future.request_stop());
+      future.add_done_callback([&calls](const Future<int>& done) { calls += done.done() ? 1 : 0; });
+      future.wait();
+      REQUIRE(future.wait_for(1s) == std::future_status::ready);
+      REQUIRE(future.done());
+      REQUIRE_FALSE(future.running());
+      REQUIRE(future.cancelled() == (future == futures.cancelled));
+    }
+    REQUIRE(calls == 3);
+    REQUIRE(concurrent::wait(all).done == all);
     REQUIRE(futures.finished.result() == 42);
+    REQUIRE(futures.finished.exception() == nullptr);
     REQUIRE_THROWS_AS(futures.failed.result(), TaskFailure);
     REQUIRE_THROWS_AS(futures.cancelled.result(), concurrent::CancelledError);
   }

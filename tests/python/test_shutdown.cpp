@@ -146,6 +146,7 @@ TEST_CASE("cancel_futures leaves finished futures as they are", "[shutdown]") {
 
 TEST_CASE("shutdown() with wait = false returns at once and everything is still computed",
           "[shutdown]") {
+  const int baseline = support::count_threads();
   Gate gate;
   ThreadPoolExecutor pool(2);
   auto results = pool.map(
@@ -163,6 +164,8 @@ TEST_CASE("shutdown() with wait = false returns at once and everything is still 
   REQUIRE(values.size() == 20);
   REQUIRE(values.front() == 1);
   REQUIRE(values.back() == 20);
+  // Then the threads end, though nobody has waited for them.
+  REQUIRE(support::eventually([&] { return support::count_threads() <= baseline; }));
 }
 
 TEST_CASE("All worker threads have ended after shutdown()", "[shutdown]") {

@@ -6,7 +6,6 @@
 
 #include <atomic>
 #include <cstddef>
-#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -17,7 +16,6 @@
 
 #include "stress/stress.hpp"
 #include "support/catch.hpp"
-#include "support/child.hpp"
 #include "support/scale.hpp"
 
 using concurrent::Future;
@@ -149,41 +147,3 @@ TEST_CASE("An exception travels up through many levels of waiting tasks", "[exce
     REQUIRE_THROWS_AS(future.result(), std::out_of_range);
   }
 }
-
-#if CONCURRENT_TESTS_HAVE_CHILD
-namespace {
-
-// Throws out of the destructor of its last copy.
-struct ThrowsAtTheEnd {
-  ThrowsAtTheEnd() = default;
-  ThrowsAtTheEnd(const ThrowsAtTheEnd&) = default;
-  ThrowsAtTheEnd& operator=(const ThrowsAtTheEnd&) = default;
-  ~ThrowsAtTheEnd() noexcept(false) {
-    if (last.use_count() == 1) throw std::runtime_error("out of a destructor");
-  }
-  std::shared_ptr<int> last = std::make_shared<int>(0);
-};
-
-}  // namespace
-
-TEST_CASE("child: the destructor of a callable throws", "[.][child]") {
-  std::set_terminate([] { std::_Exit(42); });
-  ThreadPoolExecutor pool(1);
-  auto future = pool.submit([last = ThrowsAtTheEnd()] {});
-  static_cast<void>(future.exception());
-}
-TEST_CASE("child: the destructor of a result throws", "[.][child]") {
-  std::set_terminate([] { std::_Exit(42); });
-  ThreadPoolExecutor pool(1);
-  auto future = pool.submit([] { return ThrowsAtTheEnd(); });
-  future.wait();
-  try {
-    future = {};
-  } catch (...) {}
-}
-
-TEST_CASE("A destructor of a callable or result that throws ends the process", "[exceptions]") {
-  CHECK(support::run_child("child: the destructor of a callable throws") == 42);
-  CHECK(support::run_child("child: the destructor of a result throws") == 42);
-}
-#endif

@@ -5,6 +5,7 @@
 #include <concurrent/executor.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <stdexcept>
@@ -28,6 +29,19 @@ using support::Counted;
 using support::Counts;
 using support::Gate;
 using support::scaled;
+
+namespace {
+
+// Counts the end of a thread that has set it.
+struct AtThreadEnd {
+  std::atomic<int>* ended = nullptr;
+  ~AtThreadEnd() {
+    if (ended != nullptr) ended->fetch_add(1);
+  }
+};
+thread_local AtThreadEnd at_thread_end;
+
+}  // namespace
 
 TEST_CASE("The initializer fails in one of the workers, under load: every future is completed",
           "[initializer]") {
@@ -161,6 +175,43 @@ TEST_CASE("The initializer runs exactly once for each worker that has run a task
     REQUIRE(calls.load() <= workers);
   }
   REQUIRE(wrong.load() == 0);
+}
+
+TEST_CASE(
+    "Each thread, a spare too, begins once with the initializer and has ended behind the "
+    "destructor",
+    "[initializer]") {
+  const int rounds = scaled(200);
+  for (int round = 0; round < rounds; ++round) {
+    std::atomic<int> begun = 0;
+    std::atomic<int> ended = 0;
+    std::atomic<int> unseen = 0;
+    const bool breaks = round % 5 == 4;
+    {
+      ThreadPoolExecutor pool({.max_workers = 1 + round % 4, .initializer = [&, breaks] {
+                                 at_thread_end.ended = &ended;
+                                 if (begun.fetch_add(1) == 1 && breaks) throw 1;
+                               }});
+      try {
+        for (int i = 0; i < 10; ++i) {
+          pool.post([&] {
+            if (at_thread_end.ended != &ended) unseen.fetch_add(1);
+            // With a limit, so that a spare has to help.
+            try {
+              pool.submit([] {}).wait_for(std::chrono::minutes(1));
+            } catch (const concurrent::Error&) {
+              // Broken, or shut down.
+            }
+          });
+        }
+      } catch (const BrokenThreadPool&) {
+        // So soon.
+      }
+    }
+    REQUIRE(unseen.load() == 0);
+    REQUIRE(begun.load() >= 1);
+    REQUIRE(ended.load() == begun.load());
+  }
 }
 
 TEST_CASE("An initializer that submits to its own pool does not block it", "[initializer]") {

@@ -170,6 +170,34 @@ TEST_CASE("A pool ends while its tasks are in the middle of a recursion", "[life
   }
 }
 
+TEST_CASE("Twenty-two workers end behind a recursion in which each task waits for two",
+          "[lifecycle]") {
+  struct Joins {
+    ThreadPoolExecutor& pool;
+    int go(int depth) const {
+      if (depth == 0) return 1;
+      const auto other = pool.submit([this, depth] { return go(depth - 1); });
+      return go(depth - 1) + other.result();
+    }
+  };
+  constexpr int kWorkers = 22;
+  const int depth = support::kSanitized ? 6 : 11;
+  const int baseline = support::count_threads();
+  for (int round = 0; round < scaled(60); ++round) {
+    support::Barrier all(kWorkers);
+    {
+      ThreadPoolExecutor pool(kWorkers);
+      for (int i = 0; i < kWorkers; ++i) {
+        pool.post([&all] { all.arrive_and_wait(); });
+      }
+      const Joins joins{pool};
+      REQUIRE(pool.submit([&joins, depth] { return joins.go(depth); }).result() == 1 << depth);
+      REQUIRE(pool.worker_count() == kWorkers);
+    }
+    REQUIRE(support::eventually([&] { return support::count_threads() <= baseline; }));
+  }
+}
+
 TEST_CASE("Ten pools of one worker, each called from the one before", "[lifecycle]") {
   struct Nest {
     std::vector<std::unique_ptr<ThreadPoolExecutor>> pools;

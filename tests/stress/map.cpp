@@ -20,6 +20,7 @@
 #include "stress/stress.hpp"
 #include "support/catch.hpp"
 #include "support/counted.hpp"
+#include "support/poll.hpp"
 #include "support/scale.hpp"
 
 using concurrent::CancelledError;
@@ -190,6 +191,49 @@ TEST_CASE("map() whose elements fail is left through the exception and cancels t
     }
     REQUIRE(seen == failing);
     REQUIRE(counts.alive.load() == 0);
+  }
+}
+
+TEST_CASE("Elements of a map that fails are destroyed once, those that were not got to as well",
+          "[map]") {
+  // The map keeps them, and the callable takes them out of it.
+  const int rounds = scaled(1500);
+  Random random(88);
+  ThreadPoolExecutor pool(2);
+  for (int round = 0; round < rounds; ++round) {
+    Counts counts;
+    const int size = 1 + random.below(100);
+    const int failing = random.below(size);
+    std::atomic<int> taken = 0;
+    int seen = 0;
+    bool has_failed = false;
+    {
+      std::vector<Counted> items;
+      items.reserve(static_cast<std::size_t>(size));
+      for (int i = 0; i < size; ++i) { items.emplace_back(counts, i); }
+      MapOptions options = random_options(random, size);
+      if (random.below(2) == 0) {
+        options.buffersize = static_cast<std::size_t>(1 + random.below(size));
+      }
+      const auto take = [&](Counted&& item) {
+        const Counted own = std::move(item);
+        taken.fetch_add(1, std::memory_order_relaxed);
+        if (own.value() == failing) throw std::runtime_error("failed");
+        return own.value();
+      };
+      try {
+        for (const int value : pool.map(options, take, std::move(items))) {
+          if (value == seen) ++seen;
+        }
+      } catch (const std::runtime_error&) { has_failed = true; }
+    }
+    REQUIRE(has_failed);
+    REQUIRE(seen == failing);
+    REQUIRE(taken.load() > failing);
+    REQUIRE(taken.load() <= size);
+    REQUIRE(counts.copies.load() == 0);
+    // A worker may still be letting go of the last piece that it ran.
+    REQUIRE(support::eventually([&] { return counts.alive.load() == 0; }));
   }
 }
 

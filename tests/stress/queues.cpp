@@ -180,7 +180,10 @@ TEST_CASE("A work deque gives each task to one taker, its owner or one of two th
         for (int i = 0; i < more; ++i) { deque.push(next(pushed + i)); }
       }
       pushed += more;
-      if (random.below(3) == 0) deque.offer();
+      if (random.below(3) == 0) {
+        deque.order_push();
+        deque.offer();
+      }
       for (int pops = random.below(6); pops > 0; --pops) {
         const Task& newest = items[static_cast<std::size_t>((pushed - 1) % kItems)];
         switch (random.below(8)) {
@@ -207,6 +210,48 @@ TEST_CASE("A work deque gives each task to one taker, its owner or one of two th
   REQUIRE(taken.load() == pushed_in_all);
 }
 
+TEST_CASE("A work deque whose owner pushes and pops all the time still serves every thief",
+          "[queues]") {
+  const bool has_barrier = GENERATE(false, true);
+  if (!has_mode(has_barrier)) return;
+  CAPTURE(has_barrier);
+  constexpr int kThieves = 3;
+  constexpr int kLoot = 20;
+  constexpr int kKept = 8;  // private tasks at least, nearly all the time
+  std::deque<Item> items;
+  for (int i = 0; i < 2 * kKept; ++i) { items.emplace_back(i); }
+  std::vector<std::atomic<bool>> is_in(items.size());
+  const auto take = [&](const Task* task) {
+    if (task == nullptr) return false;
+    is_in[static_cast<std::size_t>(Items::index_of(*task))].store(false);
+    return true;
+  };
+  WorkDeque deque(has_barrier);
+  std::atomic<int> satisfied = 0;
+  in_parallel(1 + kThieves, [&](int role) {
+    if (role == 0) {
+      std::size_t next = 0;
+      while (satisfied.load() < kThieves) {
+        next = (next + 1) % items.size();
+        if (!is_in[next].exchange(true)) deque.push(items[next]);
+        if (deque.size() > kKept) take(deque.pop());
+      }
+      while (take(deque.pop())) {}
+      return;
+    }
+    for (int loot = 0; loot < kLoot;) {
+      if (take(deque.steal_by_force())) {
+        ++loot;
+      } else {
+        stress::spin(50);
+      }
+    }
+    satisfied.fetch_add(1);
+  });
+  REQUIRE(deque.size() == 0);
+  REQUIRE(satisfied.load() == kThieves);
+}
+
 TEST_CASE("A producer queue gives each task to one taker, in order, but for what is taken back",
           "[queues]") {
   const bool has_barrier = GENERATE(false, true);
@@ -225,7 +270,7 @@ TEST_CASE("A producer queue gives each task to one taker, in order, but for what
     if (role == 0) {
       for (int i = 0; i < count; ++i) {
         queue->push(items[i]);
-        if (random.below(8) == 0) queue->offer();
+        if (random.below(8) == 0) queue->order_push();
         if (random.below(8) == 0 && queue->take_back()) {
           ++taken_back;
           if (random.below(2) == 0) {

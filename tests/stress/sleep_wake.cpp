@@ -18,6 +18,8 @@
 
 using concurrent::Future;
 using concurrent::ThreadPoolExecutor;
+using concurrent::detail::IdleWorkers;
+using concurrent::detail::Parker;
 using stress::in_parallel;
 using stress::Random;
 using support::Gate;
@@ -41,7 +43,115 @@ void wait_a_random_time(Random& random) {
   }
 }
 
+// The protocol of parking with nothing around it: tickets stand for the tasks in the queues.
+class Tickets {
+ public:
+  /// Adds some and wakes one taker for each, as long as none searches.
+  void add(int count) {
+    for (int i = 0; i < count; ++i) {
+      left_.fetch_add(1);
+      wake_if_nobody_searches();
+    }
+  }
+
+  void close() {
+    is_closed_.store(true);
+    while (idle_.wake_one()) {}
+  }
+
+  /// Takes tickets until there are no more.
+  template <class Use> void take_all(Use use) {
+    Parker parker;
+    idle_.begin_search();
+    while (true) {
+      if (try_take()) {
+        if (idle_.end_search() && left_.load() > 0) wake_if_nobody_searches();
+        use();
+        idle_.begin_search();
+      } else if (is_closed_.load() && left_.load() == 0) {
+        idle_.end_search();
+        return;
+      } else {
+        idle_.begin_sleep(parker);
+        const bool stays_awake = left_.load() > 0 || is_closed_.load();
+        if (!stays_awake || !idle_.withdraw(parker)) parker.park();
+      }
+    }
+  }
+
+ private:
+  bool try_take() {
+    int left = left_.load();
+    while (left > 0 && !left_.compare_exchange_weak(left, left - 1)) {}
+    return left > 0;
+  }
+  void wake_if_nobody_searches() {
+    if (idle_.counts().searching == 0) idle_.wake_one();
+  }
+
+  IdleWorkers idle_;
+  std::atomic<int> left_ = 0;
+  std::atomic<bool> is_closed_ = false;
+};
+
 }  // namespace
+
+TEST_CASE("No ticket is left lying while those who could take it sleep, 1 to 31 of them",
+          "[parking]") {
+  const int takers = GENERATE(1, 2, 3, 8, 31);
+  CAPTURE(takers);
+  const int rounds = scaled(3000);
+  Tickets tickets;
+  support::Counter taken;
+  in_parallel(takers + 1, [&](int role) {
+    if (role != 0) {
+      tickets.take_all([&taken] { taken.add(); });
+      return;
+    }
+    Random random(58);
+    int added = 0;
+    for (int round = 0; round < rounds; ++round) {
+      // One, some, or one for each; and then all of them are waited for, or none.
+      const int kind = random.below(3);
+      const int count = kind == 0 ? 1 : kind == 1 ? 1 + random.below(takers) : takers;
+      tickets.add(count);
+      added += count;
+      if (random.below(2) == 0) taken.reached(added);
+      if (random.below(8) == 0) wait_a_random_time(random);
+    }
+    taken.reached(added);
+    tickets.close();
+  });
+  SUCCEED("all were taken, and all takers have ended");
+}
+
+TEST_CASE("Tickets whose takers meet each other: for each of 1 to 31 somebody wakes", "[parking]") {
+  const int takers = GENERATE(1, 2, 3, 8, 31);
+  CAPTURE(takers);
+  const int rounds = scaled(takers > 8 ? 200 : 2000);
+  Tickets tickets;
+  std::atomic<int> arrived = 0;
+  support::Counter met;
+  in_parallel(takers + 1, [&](int role) {
+    if (role != 0) {
+      // Nobody goes on before as many as there are tickets have come, so each needs a taker.
+      tickets.take_all([&] {
+        const int goal = (arrived.fetch_add(1) / takers + 1) * takers;
+        while (arrived.load() < goal) { std::this_thread::yield(); }
+        met.add();
+      });
+      return;
+    }
+    Random random(59);
+    for (int round = 1; round <= rounds; ++round) {
+      tickets.add(takers);
+      met.reached(round * takers);
+      wait_a_random_time(random);
+    }
+    tickets.close();
+  });
+  REQUIRE(met.value() == rounds * takers);
+}
 
 TEST_CASE("One task, its result, idle, and again: no wake-up is lost", "[parking]") {
   const int workers = GENERATE(1, 2, 4);
@@ -74,9 +184,9 @@ TEST_CASE("Several threads submit one task each, and again: no wake-up is lost",
 TEST_CASE("As many tasks as workers, all of which must run at once: enough workers wake",
           "[parking]") {
   // Each waits for all the others, so that each needs a worker of its own.
-  const int workers = GENERATE(2, 4);
+  const int workers = GENERATE(1, 2, 4, 31);
   CAPTURE(workers);
-  const int rounds = scaled(3000);
+  const int rounds = scaled(workers > 4 ? 300 : 3000);
   Random random(53);
   ThreadPoolExecutor pool(workers);
   for (int round = 0; round < rounds; ++round) {

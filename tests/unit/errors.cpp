@@ -213,4 +213,83 @@ TEST_CASE("child: a handler throws", "[.child]") {
 TEST_CASE("a handler that throws ends the process by std::terminate") {
   CHECK(support::run_child("child: a handler throws") == 42);
 }
+
+namespace {
+
+/// Throws out of its destructor, once; what was moved from does not.
+struct ThrowsWhenDestroyed {
+  ThrowsWhenDestroyed() = default;
+  ThrowsWhenDestroyed(ThrowsWhenDestroyed&& other) noexcept
+      : throws(std::exchange(other.throws, false)) {}
+  ~ThrowsWhenDestroyed() noexcept(false) {
+    if (std::exchange(throws, false)) throw 1;
+  }
+  void operator()() const {}
+  bool throws = true;
+};
+
+/// Runs it with std::terminate turned into the exit status 42; getting through is 1.
+template <class Use> void use_and_exit(Use use) {
+  std::set_terminate([] { std::_Exit(42); });
+  {
+    ThreadPoolExecutor executor(1);
+    try {
+      use(executor);
+    } catch (...) { std::_Exit(2); }
+  }
+  std::_Exit(1);
+}
+
+}  // namespace
+
+TEST_CASE("child: the destructor of a callable throws", "[.child]") {
+  use_and_exit(
+      [](ThreadPoolExecutor& executor) { executor.submit(ThrowsWhenDestroyed()).exception(); });
+}
+
+TEST_CASE("child: the destructor of a posted callable throws", "[.child]") {
+  use_and_exit([](ThreadPoolExecutor& executor) { executor.post(ThrowsWhenDestroyed()); });
+}
+
+TEST_CASE("child: the destructor of a callable throws behind its exception", "[.child]") {
+  use_and_exit([](ThreadPoolExecutor& executor) {
+    executor.submit([held = ThrowsWhenDestroyed()] { throw 2; }).exception();
+  });
+}
+
+TEST_CASE("child: the destructor of a cancelled callable throws", "[.child]") {
+  use_and_exit([](ThreadPoolExecutor& executor) {
+    const support::BusyWorker busy(executor);
+    executor.submit(ThrowsWhenDestroyed()).cancel();
+  });
+}
+
+TEST_CASE("child: the destructor of an argument throws", "[.child]") {
+  use_and_exit([](ThreadPoolExecutor& executor) {
+    executor.submit([](const ThrowsWhenDestroyed&) {}, ThrowsWhenDestroyed()).exception();
+  });
+}
+
+TEST_CASE("child: the destructor of a result throws", "[.child]") {
+  use_and_exit([](ThreadPoolExecutor& executor) {
+    executor.submit([] { return ThrowsWhenDestroyed(); }).wait();
+  });
+}
+
+TEST_CASE("child: the destructor of an element's result throws", "[.child]") {
+  use_and_exit([](ThreadPoolExecutor& executor) {
+    executor.map([](int) { return ThrowsWhenDestroyed(); }, {1, 2, 3});
+  });
+}
+
+TEST_CASE("a destructor that throws in the library's hands ends the process by std::terminate") {
+  CHECK(support::run_child("child: the destructor of a callable throws") == 42);
+  CHECK(support::run_child("child: the destructor of a posted callable throws") == 42);
+  CHECK(support::run_child("child: the destructor of a callable throws behind its exception") ==
+        42);
+  CHECK(support::run_child("child: the destructor of a cancelled callable throws") == 42);
+  CHECK(support::run_child("child: the destructor of an argument throws") == 42);
+  CHECK(support::run_child("child: the destructor of a result throws") == 42);
+  CHECK(support::run_child("child: the destructor of an element's result throws") == 42);
+}
 #endif

@@ -45,6 +45,23 @@ TEST_CASE("the destructor runs all that was accepted and then joins") {
   CHECK(support::eventually([&] { return support::count_threads() == before; }));
 }
 
+TEST_CASE("the destructor waits for the task that runs, and for those behind it") {
+  std::vector<int> order;
+  support::Gate begun;
+  support::Gate gate;
+  std::optional<ThreadPoolExecutor> executor(std::in_place, 1);
+  executor->submit([&] {
+    begun.open();
+    gate.wait();
+    order.push_back(0);
+  });
+  for (int i = 1; i < 5; ++i) executor->submit([&order, i] { order.push_back(i); });
+  begun.wait();
+  const support::OpenOnceAsleep opener(gate);
+  executor.reset();
+  CHECK(order == std::vector<int>{0, 1, 2, 3, 4});
+}
+
 TEST_CASE("shutdown() returns when everything has run and every worker has ended") {
   const int before = support::count_threads();
   ThreadPoolExecutor executor(3);

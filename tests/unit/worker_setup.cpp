@@ -86,6 +86,27 @@ TEST_CASE("a prefix of the very length that fits is kept whole") {
   CHECK(executor.submit(support::this_thread_name).result() == "thirteen char_0");
 }
 
+TEST_CASE(
+    "a long prefix of UTF-8 is cut between two characters, and one of any bytes does no harm") {
+  const auto name_with = [](std::string prefix) {
+    ThreadPoolExecutor executor({.max_workers = 1, .thread_name_prefix = std::move(prefix)});
+    return executor.submit(support::this_thread_name).result();
+  };
+  // Characters of two, three and four bytes, of which thirteen bytes have room.
+  const std::string two = "\xC3\xA4";
+  const std::string three = "\xE2\x82\xAC";
+  const std::string four = "\xF0\x9F\x90\x8D";
+  CHECK(name_with(two + two + two + two + two + two + two) ==
+        two + two + two + two + two + two + "_0");
+  CHECK(name_with(three + three + three + three + three) == three + three + three + three + "_0");
+  CHECK(name_with(four + four + four + four) == four + four + four + "_0");
+  CHECK(name_with("a" + four + four + four) == "a" + four + four + four + "_0");
+  CHECK(name_with(three) == three + "_0");
+  CHECK(name_with(std::string(20, '\x80')).ends_with("_0"));
+  CHECK(name_with(std::string("a\0b", 3)).ends_with("_0"));
+  CHECK(name_with("").starts_with("Executor-"));
+}
+
 TEST_CASE("default names count the executors and are unique") {
   ThreadPoolExecutor first(1);
   ThreadPoolExecutor second(1);

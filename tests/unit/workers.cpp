@@ -62,6 +62,19 @@ TEST_CASE("max_workers outside 1..INT_MAX is an invalid_argument") {
   CHECK_THROWS_AS(ThreadPoolExecutor({.max_workers = -3}), std::invalid_argument);
 }
 
+TEST_CASE("a constructor that throws leaves no thread, and nothing of its options") {
+  const int before = support::count_threads();
+  support::Counts counts;
+  for (const int max_workers : {0, -1, INT_MIN}) {
+    ThreadPoolExecutor::Options options;
+    options.max_workers = max_workers;
+    options.initializer = [held = support::Counted(counts)] {};
+    CHECK_THROWS_AS(ThreadPoolExecutor(std::move(options)), std::invalid_argument);
+  }
+  CHECK(counts.alive == 0);
+  CHECK(support::count_threads() == before);
+}
+
 TEST_CASE("max_workers may be of any integral type") {
   CHECK(ThreadPoolExecutor(short{3}).max_workers() == 3);
   CHECK(ThreadPoolExecutor(4U).max_workers() == 4);
