@@ -191,7 +191,7 @@ TEST_CASE("Twenty-two workers end behind a recursion in which each task waits fo
         pool.post([&all] { all.arrive_and_wait(); });
       }
       const Joins joins{pool};
-      REQUIRE(pool.submit([&joins, depth] { return joins.go(depth); }).result() == 1 << depth);
+      REQUIRE(pool.submit([&joins] { return joins.go(depth); }).result() == 1 << depth);
       REQUIRE(pool.worker_count() == kWorkers);
     }
     REQUIRE(support::eventually([&] { return support::count_threads() <= baseline; }));
