@@ -234,6 +234,8 @@ TEST_CASE("A cancelled task's captures may submit, cancel and shut down as they 
     ThreadPoolExecutor pool(1);
     const support::OpenAtExit opener(gate);
     auto blocker = pool.submit([&gate] { gate.wait(); });
+    // Once it was cancelled before it began, the worker would come to the others.
+    while (!blocker.running()) std::this_thread::yield();
     auto other = pool.submit([] { return 1; });
     auto meddling = pool.submit(Meddler(pool, other));
     if (round % 2 == 0) {
