@@ -3393,6 +3393,7 @@ class PoolThreads : public PoolSearch {
     // Relaxed: written under the mutex.
     if ((state_.load(std::memory_order_relaxed) & kBroken) != 0) return;
     std::size_t tasks = injection_.size();
+    for (int i = 0; i < producers_.count(); ++i) tasks += producers_[i].size();
     for (int i = 0; i < workers_.count(); ++i) tasks += workers_[i].deque.size();
     start_workers(tasks);
   }
@@ -3982,6 +3983,8 @@ template <class Handle, class F> struct Callback : Continuation {
     task.retain();
     try {
       std::invoke(self->callable, FutureAccess::make<Handle>(task));
+    } catch (const platform::ForcedUnwind&) {
+      std::terminate();  // nobody here can pass it on
     } catch (...) { report_unhandled_exception(std::current_exception()); }
   }
 
@@ -5854,7 +5857,9 @@ template <class F> struct MapCallback : Continuation {
   void call() noexcept {
     try {
       std::invoke(callable);
-    } catch (...) { report_unhandled_exception(std::current_exception()); }
+    } catch (const platform::ForcedUnwind&) { std::terminate(); } catch (...) {
+      report_unhandled_exception(std::current_exception());
+    }
   }
   static void run_and_delete(Continuation& continuation, Task&) noexcept {
     const std::unique_ptr<MapCallback> self(static_cast<MapCallback*>(&continuation));

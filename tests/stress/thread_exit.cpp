@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/child.hpp"
 #include "support/gate.hpp"
 
 // Others do not unwind a thread that ends so: with libc++ over libgcc even a plain std::thread crashes.
@@ -168,6 +169,20 @@ TEST_CASE("A spare worker whose task ends its thread is replaced as well", "[thr
   });
   gate.wait();
   CHECK_NOTHROW(waits.result());
+}
+
+TEST_CASE("child: a callback ends its thread", "[.][child]") {
+  std::set_terminate([] { std::_Exit(42); });
+  ThreadPoolExecutor executor(1);
+  Gate gate;
+  const Future<void> future = executor.submit([&] { gate.wait(); });
+  future.add_done_callback([](auto) { end_this_thread(); });
+  gate.open();
+  executor.submit([] {}).wait();
+}
+
+TEST_CASE("A callback that ends its thread ends the process by std::terminate", "[thread_exit]") {
+  CHECK(support::run_child("child: a callback ends its thread") == 42);
 }
 
 #endif

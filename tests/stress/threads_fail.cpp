@@ -258,4 +258,23 @@ TEST_CASE("The destructor of another executor waits in a task, with no spare to 
   REQUIRE(task.result() == 100);
 }
 
+#if defined(__GLIBCXX__)
+TEST_CASE("A worker whose thread a task has ended is replaced later if that cannot be at once",
+          "[threads_fail]") {
+  ThreadPoolExecutor executor(2);
+  Gate gate;
+  const support::OpenAtExit opens(gate);
+  executor.post([&] { gate.wait(); });
+  executor.submit([] {}).wait();  // by the second worker
+  {
+    const FewThreads none(0);
+    const Future<void> lost = executor.submit([] { ::pthread_exit(nullptr); });
+    REQUIRE_THROWS_AS(lost.result(), concurrent::BrokenPromise);
+    REQUIRE(support::eventually([&] { return executor.worker_count() == 1; }));
+  }
+  REQUIRE(executor.submit([] { return 5; }).result() == 5);
+  REQUIRE(executor.worker_count() == 2);
+}
+#endif
+
 #endif
