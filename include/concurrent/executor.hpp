@@ -1169,18 +1169,19 @@ class Depot {
     // Those whose slabs stay go back onto the shelf.
     Magazine* magazine = std::exchange(shelf.magazines, nullptr);
     shelf.free_nodes = 0;
-    std::size_t kept = 0;
+    std::size_t kept = 0;  // less than a magazine
     while (magazine != nullptr) {
       Magazine* const next = magazine->next;
-      for (std::size_t i = magazine->unpack(nodes + kept), first = kept, at = 0; at < i; ++at) {
-        void* const node = nodes[first + at];
-        if (slab_of(node).free != slab_of(node).carved) nodes[kept++] = node;
+      void** const these = nodes + kept;
+      const std::size_t count = magazine->unpack(these);
+      for (std::size_t i = 0; i < count; ++i) {
+        if (slab_of(these[i]).free != slab_of(these[i]).carved) nodes[kept++] = these[i];
+      }
+      if (kept >= Magazine::kMost) {
+        kept -= Magazine::kMost;
+        put_onto(shelf, Magazine::pack(nodes + kept, Magazine::kMost));
       }
       magazine = next;
-      if (kept < Magazine::kMost && magazine != nullptr) continue;
-      const std::size_t count = std::min(kept, Magazine::kMost);
-      kept -= count;
-      if (count != 0) put_onto(shelf, Magazine::pack(nodes + kept, count));
     }
     if (kept != 0) put_onto(shelf, Magazine::pack(nodes, kept));
     free_slabs(shelf);
@@ -2012,6 +2013,12 @@ void store_then_look(platform::Atomic<T>& at, T value, bool has_barrier) noexcep
   }
 }
 
+/// Behind store_then_look(): orders that store before a second look, whatever the other side does.
+template <class T> void order_store(platform::Atomic<T>& at) noexcept {
+  // Relaxed: written by the caller.
+  at.exchange(at.load(std::memory_order_relaxed), std::memory_order_seq_cst);  // P1: as before
+}
+
 class alignas(kCacheLine) WorkDeque {
  public:
   /// @throws std::bad_alloc
@@ -2041,10 +2048,7 @@ class alignas(kCacheLine) WorkDeque {
   }
 
   /// Orders the last push before a second look at who sleeps.
-  void order_push() noexcept {
-    const std::int64_t bottom = bottom_.load(std::memory_order_relaxed);
-    bottom_.exchange(bottom, std::memory_order_seq_cst);  // P1: as before, then look who sleeps
-  }
+  void order_push() noexcept { order_store(bottom_); }
 
   /// Puts some tasks where a searcher finds them, if there are none.
   void offer() noexcept {
@@ -2414,10 +2418,7 @@ class ProducerQueue {
     store_then_look(tail_, tail, has_barrier_);  // Q2, P1: there it is, then look who sleeps
   }
   /// Orders the last push before a second look at who sleeps.
-  void order_push() noexcept {
-    const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
-    tail_.exchange(tail, std::memory_order_seq_cst);  // P1: as before
-  }
+  void order_push() noexcept { order_store(tail_); }
   /// Takes the newest task out again. False if a worker has it.
   CONCURRENT_COLD bool take_back() noexcept {
     while (!try_lock()) platform::yield();
@@ -2841,7 +2842,7 @@ CONCURRENT_COLD CONCURRENT_PER_OBJECT inline void begin_child() noexcept {
 }
 
 /// Counts forks from here on. Thread-safe.
-CONCURRENT_COLD CONCURRENT_PER_OBJECT inline void watch_forks() {
+CONCURRENT_PER_OBJECT inline void watch_forks() {
   // Relaxed: nothing is passed on.
   if (forks_are_watched.load(std::memory_order_relaxed)) return;
   if (forks_are_watched.exchange(true, std::memory_order_relaxed)) return;
@@ -2959,6 +2960,11 @@ class PoolState {
   /// one may be unloaded before. @throws std::bad_alloc, std::system_error
   virtual void start_worker(bool is_spare, int number) = 0;
 
+  /// Whether all base workers have been started. Elsewhere than under mutex_ a hint.
+  bool has_all_workers() const noexcept {
+    return base_workers_.load(std::memory_order_relaxed) == max_workers_;
+  }
+
   bool is_sealed() const noexcept {
     return (state_.load(std::memory_order_seq_cst) & kSealed) != 0;  // M1: closed?
   }
@@ -2981,17 +2987,15 @@ class PoolState {
     const IdleWorkers::Counts idle = idle_.counts();
     if (idle.searching != 0) return;
     if (idle.sleeping != 0 && idle_.wake_one()) return;
-    if (base_workers_.load(std::memory_order_relaxed) < max_workers_) grow();
+    if (!has_all_workers()) grow();
   }
   /// The same for the one who has pushed into this queue.
   template <class Queue> void notify_behind(Queue& queue) noexcept {
-    const bool all_are_there = base_workers_.load(std::memory_order_relaxed) == max_workers_;
-    if (!all_are_there || !idle_.are_none()) notify_slowly(queue);
+    if (!has_all_workers() || !idle_.are_none()) notify_slowly(queue);
   }
   template <class Queue> CONCURRENT_COLD void notify_slowly(Queue& queue) noexcept {
     // Where nobody can be woken or started, it does not matter who searches.
-    const bool all_are_there = base_workers_.load(std::memory_order_relaxed) == max_workers_;
-    if (!all_are_there || idle_.counts().sleeping != 0) {
+    if (!has_all_workers() || idle_.counts().sleeping != 0) {
       queue.order_push();
       notify();
     }
@@ -3255,11 +3259,10 @@ class PoolSearch : public PoolState {
 
   /// How many tasks from outside a worker takes at once. Needs mutex_.
   std::size_t batch_size() const noexcept {
-    const int workers = base_workers_.load(std::memory_order_relaxed);
     // One worker keeps the order of submission. And while threads are still to be started, every
     // waiting task must stay in sight of submit, which counts them.
-    if (max_workers_ == 1 || workers < max_workers_) return 1;
-    return std::min(kBatch, injection_.size() / static_cast<std::size_t>(workers) + 1);
+    if (max_workers_ == 1 || !has_all_workers()) return 1;
+    return std::min(kBatch, injection_.size() / static_cast<std::size_t>(max_workers_) + 1);
   }
 
   /// Behind idle_.end_search(): the last searcher passes the search on if there is more to do.
@@ -3335,8 +3338,7 @@ class PoolThreads : public PoolSearch {
   /// Starts workers while there are more tasks than idle workers. If one cannot start, those that
   /// are there will do it. Needs mutex_.
   CONCURRENT_COLD void start_workers(std::size_t tasks) noexcept {
-    while (base_workers_.load(std::memory_order_relaxed) < max_workers_ &&
-           tasks > starting_ + idle_.counts().total()) {
+    while (!has_all_workers() && tasks > starting_ + idle_.counts().total()) {
       try {
         start_worker(false, base_workers_.load(std::memory_order_relaxed));
         admit_spares();
@@ -3368,7 +3370,7 @@ class PoolThreads : public PoolSearch {
     if (detached_) worker->thread.detach();
     workers_.add(*worker.release());
     // Relaxed: a hint.
-    if (max_workers_ > 1 && base_workers_.load(std::memory_order_relaxed) == max_workers_) {
+    if (max_workers_ > 1 && has_all_workers()) {
       uses_producers_.store(true, std::memory_order_relaxed);
     }
   }
@@ -3648,8 +3650,8 @@ class Pool : public PoolThreads {
       const platform::ShortLock lock(mutex_);
       require_open();
       injection_.reserve(count);
-      if (workers_.count() == 0)
-        start_worker(false, 0);  // the only thing that may throw for a thread
+      // The only thing that may throw for a thread.
+      if (workers_.count() == 0) start_worker(false, 0);
       for (std::size_t i = 0; i < count; ++i) injection_.push(at(i));
       // Only now is it decided who is needed: the idle are counted behind the push, as in P1.
       if (idle_.counts().searching == 0) sleeper = idle_.pick_sleeper();
@@ -3948,8 +3950,7 @@ class FutureBase {
     if (task_ == nullptr || !task_->is_done()) await_slowly(timeout);
   }
   CONCURRENT_COLD void await_slowly(Timeout timeout) const {
-    if (task().is_done()) return;
-    if (wait_for_task(*task_, Deadline(timeout))) return;
+    if (wait_for_task(task(), Deadline(timeout))) return;
     throw TimeoutError(
         "the future was not done within the time limit; wait longer, or cancel() it");
   }
