@@ -61,7 +61,7 @@ inline std::string this_thread_name() { return {}; }
 #endif
 
 /// Waits until that thread has slept through twenty looks on end, a millisecond apart: it is no
-/// longer on its way to where it is meant to sleep. False if it does not within ten seconds.
+/// longer on its way to where it is meant to sleep. False if it does not within half a minute.
 inline bool falls_asleep(long thread_number) {
   int looks = 0;
   return eventually([&] {

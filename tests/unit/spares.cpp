@@ -30,11 +30,16 @@ using namespace std::chrono_literals;
 
 std::thread::id me() { return std::this_thread::get_id(); }
 
+using NamedThread = std::pair<std::thread::id, std::string>;
+
+NamedThread this_thread() { return {me(), support::this_thread_name()}; }
+
 /// Blocks one worker of an executor in a wait for a promise until release().
 class BlockedWorker {
  public:
   explicit BlockedWorker(ThreadPoolExecutor& executor)
       : future_(executor.submit([this, awaited = promise_.future()] {
+          thread_ = this_thread();
           begun_.open();
           awaited.wait();
         })) {
@@ -49,8 +54,11 @@ class BlockedWorker {
     future_.wait();
   }
 
+  const NamedThread& thread() const { return thread_; }
+
  private:
   Gate begun_;
+  NamedThread thread_;
   Promise<void> promise_;
   Future<void> future_;
 };
@@ -237,12 +245,28 @@ TEST_CASE("a wait that its limit ends in a task is over, though a spare was ther
 
 TEST_CASE("spares are named from max_workers on and are not in worker_count()") {
   ThreadPoolExecutor executor({.max_workers = 2, .thread_name_prefix = "spare"});
+  // Both workers are there before the first spare, which could take the place of the second.
+  support::Barrier both(2);
+  const auto meet = [&both] {
+    both.arrive_and_wait();
+    return this_thread();
+  };
+  const auto worker = executor.submit(meet);
+  const auto other = executor.submit(meet);
+  std::set<NamedThread> threads{worker.result(), other.result()};
+  CHECK(threads.size() == 2);
+  // These three are at the same time, and so one at least is on a spare.
   const BlockedWorker first(executor);
   const BlockedWorker second(executor);
-  const std::string name = executor.submit([] { return support::this_thread_name(); }).result();
-  // The second may be blocked on a spare, and then the worker 1 is free.
-  const bool is_known = name == "spare_1" || name == "spare_2" || name == "spare_3";
-  if (support::kSeesThreads) CHECK(is_known);
+  threads.insert({first.thread(), second.thread(), executor.submit(this_thread).result()});
+  CHECK(threads.size() > 2);
+  if (support::kSeesThreads) {
+    std::set<std::string> names;
+    for (const NamedThread& thread : threads) names.insert(thread.second);
+    CHECK(names.size() == threads.size());
+    for (const char* name : {"spare_0", "spare_1", "spare_2", "spare_3"}) names.erase(name);
+    CHECK(names.empty());
+  }
   CHECK(executor.worker_count() == 2);
   CHECK(executor.max_workers() == 2);
 }
