@@ -26,17 +26,23 @@ namespace support {
 #if defined(__linux__)
 inline constexpr bool kSeesThreads = true;
 
+/// The kernel's number for the calling thread.
+inline long this_thread_number() { return ::syscall(SYS_gettid); }
+
 /// The threads of this process, the caller included.
 inline int count_threads() {
-  // ThreadSanitizer starts a thread of its own with the program's first: let that be behind us.
-  static const bool begun = (std::thread([] {}).join(), true);
+  // ThreadSanitizer starts a thread of its own with the program's first: let that be behind us, and
+  // that first one too, which the system lists for a moment longer than join() takes.
+  static const bool begun = [] {
+    long number = 0;
+    std::thread([&number] { number = this_thread_number(); }).join();
+    const std::string path = "/proc/self/task/" + std::to_string(number);
+    return eventually([&path] { return !std::filesystem::exists(path); });
+  }();
   static_cast<void>(begun);
   const std::filesystem::directory_iterator tasks("/proc/self/task");
   return static_cast<int>(std::distance(begin(tasks), end(tasks)));
 }
-
-/// The kernel's number for the calling thread.
-inline long this_thread_number() { return ::syscall(SYS_gettid); }
 
 /// True while that thread sleeps in the kernel; false too when it has ended.
 inline bool is_asleep(long thread_number) {

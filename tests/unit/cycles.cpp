@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // A cycle of waits is refused in the task that would close it.
+#include <atomic>
 #include <chrono>
 #include <concurrent/executor.hpp>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -117,22 +119,46 @@ TEST_CASE("a task that another one adopts may not wait for that one") {
   CHECK(parent.result());
 }
 
-TEST_CASE("a grandchild that waits for its grandparent is refused, on any number of workers") {
-  for (const int workers : {1, 3}) {
-    ThreadPoolExecutor executor(workers);
+TEST_CASE("a grandchild that waits for its grandparent closes a cycle, on any number of workers") {
+  // Spread: each of the three is on a worker of its own.
+  for (const auto& [workers, is_spread] : {std::pair(1, false), {3, false}, {3, true}}) {
     Gate known;
+    support::Counter begun;
+    support::Counter ended;
+    std::atomic<int> refused = 0;
+    std::atomic<bool> was_grandchild = false;
+    Future<void> top;
+    const auto wait_for = [&](const Future<void>& other) {
+      const bool closes_cycle = is_refused([&] { other.wait(); });
+      if (closes_cycle) refused.fetch_add(1);
+      ended.add();
+      return closes_cycle;
+    };
+    ThreadPoolExecutor executor(workers);
     const support::OpenAtExit opened(known);
-    Future<bool> top;
+    const auto begin = [&, spread = is_spread] {
+      begun.add();
+      if (spread) begun.reached(3);
+    };
     top = executor.submit([&] {
       known.wait();
       const auto child = executor.submit([&] {
-        const auto grandchild = executor.submit([&] { return is_refused([&] { top.wait(); }); });
-        return grandchild.result();
+        const auto grandchild = executor.submit([&] {
+          begin();
+          was_grandchild = wait_for(top);
+        });
+        begin();
+        wait_for(grandchild);
       });
-      return child.result();
+      begin();
+      wait_for(child);
     });
     known.open();
-    CHECK(top.result());
+    ended.reached(3);
+    executor.shutdown();
+    // On several workers any of the three may be the last to wait, and that one is refused.
+    CHECK(refused == 1);
+    if (workers == 1) CHECK(was_grandchild.load());
   }
 }
 
@@ -196,16 +222,19 @@ TEST_CASE("a worker that was refused once may wait again") {
 
 TEST_CASE("a task may wait for one whose callback waits for it") {
   // The callback runs when its task is done: nobody waits for the callback.
+  Gate begun;
   Gate known;
   Gate go_on;
   support::Counter seen;
   ThreadPoolExecutor executor(2);
   const support::OpenAtExit opened(go_on);
   const support::OpenAtExit made_known(known);
-  const auto first = executor.submit([&go_on] {
+  const auto first = executor.submit([&] {
+    begun.open();
     go_on.wait();
     return 1;
   });
+  begun.wait();  // were it not, the second one could run it, and its callback on top of itself
   const auto second = executor.submit([&] {
     known.wait();
     return first.result() + 1;

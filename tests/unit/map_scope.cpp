@@ -86,12 +86,13 @@ TEST_CASE("looking at size(), completed() and done(), or an untimed wait, is no 
 TEST_CASE("the destructor of a map that was iterated cancels what has not begun") {
   GatedMap gated;
   {
-    const support::OpenOnceAsleep opener(gated.gate);
+    std::optional<support::OpenOnceAsleep> opener;
     auto mapped = gated.start();
     for (const int& element : mapped) {
       if (element == 1) break;
     }
     gated.begun.wait();
+    opener.emplace(gated.gate);  // behind all else that this thread may sleep in
   }
   CHECK(gated.calls == GatedMap::kGated + 1);
 }
@@ -99,10 +100,11 @@ TEST_CASE("the destructor of a map that was iterated cancels what has not begun"
 TEST_CASE("the destructor of a map that was waited on with a limit cancels what has not begun") {
   GatedMap gated;
   {
-    const support::OpenOnceAsleep opener(gated.gate);
+    std::optional<support::OpenOnceAsleep> opener;
     const auto mapped = gated.start();
     gated.begun.wait();
     CHECK(mapped.wait_for(std::chrono::milliseconds(1)) == std::future_status::timeout);
+    opener.emplace(gated.gate);
   }
   CHECK(gated.calls == GatedMap::kGated + 1);
 }
@@ -110,11 +112,13 @@ TEST_CASE("the destructor of a map that was waited on with a limit cancels what 
 TEST_CASE("a map that an exception leaves during its iteration cancels what has not begun") {
   GatedMap gated;
   const auto iterate = [&gated] {
-    const support::OpenOnceAsleep opener(gated.gate);
+    std::optional<support::OpenOnceAsleep> opener;
     auto mapped = gated.start();
     for (const int& element : mapped) {
+      if (element != 2) continue;
       gated.begun.wait();
-      if (element == 2) throw std::runtime_error("enough");
+      opener.emplace(gated.gate);
+      throw std::runtime_error("enough");
     }
   };
   CHECK_THROWS_AS(iterate(), std::runtime_error);

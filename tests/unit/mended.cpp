@@ -355,7 +355,7 @@ TEST_CASE("the child of a fork in a task runs nothing of the executor's copy") {
     is_queued.wait();
     const ::pid_t child = ::fork();
     if (child != 0) return child;
-    ::alarm(20);
+    ::alarm(100);
     {
       // A wait that sleeps: a spare worker of the copy would begin what is queued there.
       ThreadPoolExecutor fresh(1);
@@ -425,8 +425,8 @@ TEST_CASE(
 TEST_CASE("the clock of as_completed starts at its call, not where the first future is asked for",
           "[mended]") {
   using namespace std::chrono_literals;
-  ThreadPoolExecutor executor(1);
   Gate gate;
+  ThreadPoolExecutor executor(1);
   const support::OpenAtExit opens(gate);
   const std::vector<Future<void>> futures = {executor.submit([&] { gate.wait(); })};
   // Had the first asking started the clock, none of these could end before the limit has passed
