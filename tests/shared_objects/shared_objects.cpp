@@ -86,7 +86,7 @@ template <class F> void for_every_two(const Everybody& all, F f) {
 template <class F> bool in_fork(F f) {
   const ::pid_t child = ::fork();
   if (child == 0) {
-    ::alarm(30);
+    ::alarm(100);
     ::_exit(f() ? 0 : 1);
   }
   int status = 0;

@@ -52,7 +52,7 @@ constexpr bool kThreadsAfterFork = CONCURRENT_TESTS_THREADS_AFTER_FORK != 0;
 template <class F> int in_fork(F f) {
   const ::pid_t child = ::fork();
   if (child == 0) {
-    ::alarm(30);
+    ::alarm(100);
     ::_exit(f());
   }
   int status = 0;
@@ -210,7 +210,7 @@ TEST_CASE("child: a static executor and a fork that exits", "[.child]") {
   pool.submit([] {}).wait();
   const ::pid_t child = ::fork();
   if (child == 0) {
-    ::alarm(30);
+    ::alarm(100);
     std::exit(7);  // destroys the copy
   }
   int status = 0;

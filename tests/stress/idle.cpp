@@ -148,11 +148,11 @@ TEST_CASE("A worker that waits for a task which another one runs burns no proces
 TEST_CASE("A pool whose other workers are busy has no worker that spins for work", "[idle]") {
   // The one that blocks has a task in its own queue which nobody may need to look for: it is taken
   // at once by the second worker. The other two find nothing and must sleep.
-  ThreadPoolExecutor pool(4);
-  wake_all_workers(pool);
   Gate gate;
-  const support::OpenAtExit opener(gate);
   support::Counter begun;
+  ThreadPoolExecutor pool(4);
+  const support::OpenAtExit opener(gate);
+  wake_all_workers(pool);
   auto blocked = pool.submit([&] {
     pool.post([&] {
       begun.add();

@@ -581,7 +581,7 @@ TEST_CASE("The child of a fork has its own queues, whatever those of its parent 
     }
     const ::pid_t child = ::fork();
     if (child == 0) {
-      ::alarm(30);  // a hang ends here
+      ::alarm(100);  // a hang ends here
       try {
         pool.post([] {});
         ::_exit(1);

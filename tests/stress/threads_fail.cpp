@@ -261,8 +261,8 @@ TEST_CASE("The destructor of another executor waits in a task, with no spare to 
 #if defined(__GLIBCXX__)
 TEST_CASE("A worker whose thread a task has ended is replaced later if that cannot be at once",
           "[threads_fail]") {
-  ThreadPoolExecutor executor(2);
   Gate gate;
+  ThreadPoolExecutor executor(2);
   const support::OpenAtExit opens(gate);
   executor.post([&] { gate.wait(); });
   executor.submit([] {}).wait();  // by the second worker
