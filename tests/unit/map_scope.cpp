@@ -33,9 +33,13 @@ struct GatedMap {
   ThreadPoolExecutor executor{1};
   std::vector<int> numbers = std::vector<int>(kElements);
   std::atomic<int> calls{0};
+  std::optional<support::OpenOnceAsleep> opener;
 
   GatedMap() { std::iota(numbers.begin(), numbers.end(), 0); }
   ~GatedMap() { gate.open(); }
+
+  /// Call it behind all else that this thread may sleep in.
+  void open_once_asleep() { opener.emplace(gate); }
 
   MapFuture<int> start() {
     return executor.map(
@@ -86,13 +90,12 @@ TEST_CASE("looking at size(), completed() and done(), or an untimed wait, is no 
 TEST_CASE("the destructor of a map that was iterated cancels what has not begun") {
   GatedMap gated;
   {
-    std::optional<support::OpenOnceAsleep> opener;
     auto mapped = gated.start();
     for (const int& element : mapped) {
       if (element == 1) break;
     }
     gated.begun.wait();
-    opener.emplace(gated.gate);  // behind all else that this thread may sleep in
+    gated.open_once_asleep();
   }
   CHECK(gated.calls == GatedMap::kGated + 1);
 }
@@ -100,11 +103,10 @@ TEST_CASE("the destructor of a map that was iterated cancels what has not begun"
 TEST_CASE("the destructor of a map that was waited on with a limit cancels what has not begun") {
   GatedMap gated;
   {
-    std::optional<support::OpenOnceAsleep> opener;
     const auto mapped = gated.start();
     gated.begun.wait();
     CHECK(mapped.wait_for(std::chrono::milliseconds(1)) == std::future_status::timeout);
-    opener.emplace(gated.gate);
+    gated.open_once_asleep();
   }
   CHECK(gated.calls == GatedMap::kGated + 1);
 }
@@ -112,12 +114,11 @@ TEST_CASE("the destructor of a map that was waited on with a limit cancels what 
 TEST_CASE("a map that an exception leaves during its iteration cancels what has not begun") {
   GatedMap gated;
   const auto iterate = [&gated] {
-    std::optional<support::OpenOnceAsleep> opener;
     auto mapped = gated.start();
     for (const int& element : mapped) {
       if (element != 2) continue;
       gated.begun.wait();
-      opener.emplace(gated.gate);
+      gated.open_once_asleep();
       throw std::runtime_error("enough");
     }
   };
